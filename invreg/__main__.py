@@ -1,0 +1,3 @@
+from invreg.cli import main
+
+raise SystemExit(main())

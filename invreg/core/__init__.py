@@ -1,0 +1,31 @@
+"""The contracts: operators, functionals, latents, solvers. Imports torch and the standard library only."""
+
+from invreg.core.algebra import Stack
+from invreg.core.functional import Functional, Likelihood, Precomposed, Sum, Weighted
+from invreg.core.latent import Latent
+from invreg.core.operator import External, Linear, Operator
+from invreg.core.posterior import Posterior
+from invreg.core.solver import Result, Solver, solve
+from invreg.core.space import ShapeError, Space, inner, over_batch, total
+
+__all__ = [
+    "External",
+    "Functional",
+    "Latent",
+    "Likelihood",
+    "Linear",
+    "Operator",
+    "Posterior",
+    "Precomposed",
+    "Result",
+    "ShapeError",
+    "Solver",
+    "Space",
+    "Stack",
+    "Sum",
+    "Weighted",
+    "inner",
+    "over_batch",
+    "solve",
+    "total",
+]

@@ -1,0 +1,168 @@
+"""Functionals: the terms f(x) of an objective, with their gradients, proximal maps and conjugates."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from invreg.core.operator import Linear, Operator
+from invreg.core.space import over_batch
+
+
+class Functional(nn.Module):
+    """A term f: (*batch, ...) -> (*batch,), summed over the last `ndim` axes, one float64 value a batch item.
+
+    A member defines what it has of `forward`, `grad`, `prox`, `conj`, `conj_prox` and `lipschitz`; asking for
+    what it lacks raises `TypeError`, which says what to use instead. A `step` is a number or a (*batch,) tensor.
+    """
+
+    ndim: int = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """f(x)."""
+        raise self._lacks("a value", "a term with one for stopping rules and reports")
+
+    def grad(self, x: Tensor) -> Tensor:
+        """The gradient of f at x, of the shape of x."""
+        raise self._lacks("a gradient", "a solver that takes its prox, such as PDHG")
+
+    def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
+        """argmin_u f(u) + |u - x|^2 / (2 step)."""
+        raise self._lacks("a proximal map", "a solver that takes its gradient, or f @ K in PDHG")
+
+    def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
+        """The convex conjugate sup_x <x, u> - f(x) over the x with |x_i| <= bound.
+
+        With an infinite bound it may be infinite; a finite one keeps certificates finite where f does not
+        bound x by itself.
+        """
+        raise self._lacks("a conjugate", "a solver that stops without a primal-dual gap")
+
+    def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
+        """The proximal map of step * f^*, by Moreau's identity u - step prox_{f/step}(u/step)."""
+        scale = over_batch(step, u, self.ndim)
+        return u - scale * self.prox(u / scale, 1.0 / step)
+
+    def lipschitz(self) -> float:
+        """A Lipschitz constant of the gradient."""
+        raise self._lacks("a Lipschitz gradient", "a solver that takes its prox")
+
+    def _lacks(self, what: str, instead: str) -> TypeError:
+        return TypeError(f"{type(self).__name__} has no {what}; use {instead}")
+
+    def __rmul__(self, weight: Tensor | float) -> "Functional":
+        return Weighted(weight, self)
+
+    def __add__(self, other: Any) -> "Sum":
+        return Sum(self, other) if isinstance(other, Functional) else NotImplemented
+
+    def __matmul__(self, K: Any) -> "Precomposed":
+        return Precomposed(self, K) if isinstance(K, Operator) else NotImplemented
+
+
+class Likelihood(Functional):
+    """A functional of the predicted measurement that knows the measurement `y` (*batch, *shape).
+
+    `ndim` of its axes are one measurement. `expected` is E f at the truth, the target of the discrepancy
+    principle, and is None while the noise level is unknown.
+    """
+
+    y: Tensor
+
+    def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
+        """A measurement drawn from the noise model at the noise-free `prediction`."""
+        raise self._lacks("a noise level", "the argument `std` when it is made")
+
+    def expected(self) -> Tensor | None:
+        """E f(A x_true), (*batch,), or None."""
+        return None
+
+
+class Weighted(Functional):
+    """c f with a weight c > 0: a number or one for each batch item, (*batch,)."""
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor | float, f: Functional) -> None:
+        super().__init__()
+        c = torch.as_tensor(weight, dtype=torch.float64)
+        if not bool((c > 0).all()):
+            raise ValueError(f"the weight of {type(f).__name__} must be positive; got {weight}")
+        self.register_buffer("weight", c)
+        self.f = f
+        self.ndim = f.ndim
+
+    def _c(self, x: Tensor) -> Tensor | float:
+        return over_batch(self.weight, x, self.ndim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * self.f(x)
+
+    def grad(self, x: Tensor) -> Tensor:
+        return self._c(x) * self.f.grad(x)
+
+    def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
+        return self.f.prox(x, self.weight * step)
+
+    def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
+        return self.weight * self.f.conj(u / self._c(u), bound)
+
+    def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
+        c = self._c(u)
+        return c * self.f.conj_prox(u / c, step / self.weight)
+
+    def lipschitz(self) -> float:
+        return float(self.weight.max()) * self.f.lipschitz()
+
+
+class Sum(Functional):
+    """f_1 + ... + f_n on one variable: a value and a gradient; solvers take its `terms` apart."""
+
+    def __init__(self, *terms: Functional) -> None:
+        super().__init__()
+        flat = [t for term in terms for t in (term.terms if isinstance(term, Sum) else [term])]
+        self.terms = nn.ModuleList(flat)
+        self.ndim = flat[0].ndim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([f(x) for f in self.terms]).sum(0)
+
+    def grad(self, x: Tensor) -> Tensor:
+        return torch.stack([f.grad(x) for f in self.terms]).sum(0)  # type: ignore[operator]
+
+    def lipschitz(self) -> float:
+        return sum(f.lipschitz() for f in self.terms)  # type: ignore[operator, misc]
+
+    def __rmul__(self, weight: Tensor | float) -> "Sum":
+        return Sum(*(weight * f for f in self.terms))  # type: ignore[operator]
+
+
+class Precomposed(Functional):
+    """f(K x): a value, and a gradient where f has one; solvers such as PDHG take `f` and `K` apart."""
+
+    def __init__(self, f: Functional, K: Operator) -> None:
+        super().__init__()
+        if len(K.codomain.shape) != f.ndim:
+            raise ValueError(f"{type(f).__name__} sums over {f.ndim} axes, {K} gives {len(K.codomain.shape)}")
+        self.f, self.K = f, K
+        self.ndim = len(K.domain.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.f(self.K(x))
+
+    def grad(self, x: Tensor) -> Tensor:
+        return self.K.vjp(x, self.f.grad(self.K(x)))
+
+    def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
+        raise self._lacks(f"a closed-form proximal map ({type(self.f).__name__} @ {self.K})", "solvers.PDHG")
+
+    def lipschitz(self) -> float:
+        if not isinstance(self.K, Linear):
+            raise self._lacks("a known Lipschitz constant (its operator is not linear)", "a line search")
+        return self.f.lipschitz() * self.K.norm() ** 2
+
+    def __rmul__(self, weight: Tensor | float) -> "Precomposed":
+        return Precomposed(weight * self.f, self.K)
+
+

@@ -1,0 +1,111 @@
+"""Solvers: frozen values with a pure `init` and a pure `step`, run by one driver, `solve`."""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+Status = Literal["converged", "max_iter", "nonfinite", "interrupted"]
+
+
+class Solver(ABC):
+    """A solver is a frozen dataclass of its terms and parameters.
+
+    `init(x0)` makes a state, a NamedTuple of tensors and numbers whose field `x` is the estimate;
+    `step(state)` makes the next one and writes to nothing. `certificate(state)` gives named (*batch,) tensors
+    for the history; the first is the stopping criterion, compared with `tol`.
+    """
+
+    @abstractmethod
+    def init(self, x0: Tensor) -> Any: ...
+
+    @abstractmethod
+    def step(self, state: Any) -> Any: ...
+
+    @abstractmethod
+    def certificate(self, state: Any) -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """The estimate `x`, why the solver stopped, after how many steps, its history and its state.
+
+    `history` has one row (a dict) for each check: iter, seconds, and the worst batch item of each entry of the
+    certificate; `state` given to `solve` as `x0` goes on where this run ended.
+    """
+
+    x: Tensor
+    status: Status
+    iters: int
+    history: list[dict[str, float]]
+    state: Any
+
+    def check(self) -> "Result":
+        """Raise `RuntimeError` in words unless converged; return self."""
+        if self.status != "converged":
+            raise RuntimeError(str(self))
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write the estimate, (h, w) or (row, h, w), as a float32 TIFF."""
+        from invreg.io import write_tiff  # the one place where core looks outside: a convenience of the result
+
+        write_tiff(path, self.x.detach().cpu().numpy())
+
+    def __str__(self) -> str:
+        last = self.history[-1] if self.history else {}
+        name = next((k for k in last if k not in ("iter", "seconds")), "criterion")
+        reached = f"{name} {last.get(name, math.nan):.2e} after {self.iters} iterations"
+        return {
+            "converged": f"converged: {reached}",
+            "max_iter": f"stopped at the limit, not converged: {reached}; raise max_iter or tol",
+            "nonfinite": f"broke down: not a finite number after {self.iters} iterations; check the measurement",
+            "interrupted": f"interrupted, not converged: {reached}",
+        }[self.status]
+
+
+def solve(
+    solver: Solver,
+    x0: Tensor | tuple[Any, ...],
+    *,
+    max_iter: int = 1000,
+    tol: float = 1e-4,
+    every: int = 20,
+    record: Mapping[str, Callable[[Any], float]] | None = None,
+    callback: Callable[[dict[str, float]], object] | None = None,
+) -> Result:
+    """Run `solver` from the image `x0`, or from a saved state, until its certificate is at most `tol`.
+
+    The certificate, the entries of `record` (functions of the state) and `callback` (given the new row of the
+    history) are evaluated after every `every` steps; nothing else waits for the device. An interrupt (Ctrl-C)
+    ends the run with the current estimate.
+    """
+    state = solver.init(x0) if isinstance(x0, Tensor) else x0
+    history: list[dict[str, float]] = []
+    status: Status = "max_iter"
+    iters, start = 0, time.perf_counter()
+    try:
+        while iters < max_iter and status == "max_iter":
+            for _ in range(min(every, max_iter - iters)):
+                state = solver.step(state)
+                iters += 1
+            values = solver.certificate(state)
+            row = {"iter": float(iters), "seconds": time.perf_counter() - start}
+            row |= {name: float(value.max()) for name, value in values.items()}
+            row |= {name: float(f(state)) for name, f in (record or {}).items()}
+            history.append(row)
+            criterion = float(next(iter(values.values())).max())
+            if not math.isfinite(criterion):
+                status = "nonfinite"
+            elif criterion <= tol:
+                status = "converged"
+            if callback is not None:
+                callback(row)
+    except KeyboardInterrupt:
+        status = "interrupted"
+    return Result(state.x, status, iters, history, state)

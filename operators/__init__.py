@@ -1,0 +1,10 @@
+"""Forward operators: how measurements come about."""
+
+if __name__ != "invreg.operators":  # found as a top-level package, from the checkout
+    raise ImportError("import invreg.operators, not operators")
+
+from invreg.operators.gradient import Gradient
+from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
+from invreg.operators.tomography import Parallel2D, XRay, fbp
+
+__all__ = ["Gradient", "LeastSquares", "Parallel2D", "WeightedLeastSquares", "XRay", "fbp"]

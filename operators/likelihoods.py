@@ -1,0 +1,104 @@
+"""Likelihoods: how far a prediction may be from the measurement."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from invreg.core import Likelihood, over_batch, total
+
+
+class LeastSquares(Likelihood):
+    """|p - y|^2 / 2 for a measurement y (*batch, *shape) of `ndim` axes, in the square of its unit.
+
+    `std`, the standard deviation of the white noise in the unit of y (a number or (*batch,)), is needed
+    only by `sample` and `expected`.
+    """
+
+    std: Tensor | None
+
+    def __init__(self, y: Tensor, *, ndim: int = 2, std: Tensor | float | None = None) -> None:
+        super().__init__()
+        self.ndim = ndim
+        self.register_buffer("y", y)
+        self.register_buffer("std", None if std is None else torch.as_tensor(std, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * total((x - self.y).square(), self.ndim)
+
+    def grad(self, x: Tensor) -> Tensor:
+        return x - self.y
+
+    def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
+        t = over_batch(step, x, self.ndim)
+        return (x + t * self.y) / (1 + t)
+
+    def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
+        return total(u * (0.5 * u + self.y), self.ndim)
+
+    def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
+        s = over_batch(step, u, self.ndim)
+        return (u - s * self.y) / (1 + s)
+
+    def lipschitz(self) -> float:
+        return 1.0
+
+    def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
+        if self.std is None:
+            raise self._lacks("a noise level", "the argument `std` when it is made")
+        noise = torch.randn(prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device)
+        return prediction + over_batch(self.std, noise, self.ndim) * noise
+
+    def expected(self) -> Tensor | None:
+        size = math.prod(self.y.shape[self.y.ndim - self.ndim :])
+        return None if self.std is None else 0.5 * size * self.std.square()
+
+
+class WeightedLeastSquares(Likelihood):
+    """sum_i w_i (p_i - y_i)^2 / 2: Gaussian noise of variance 1 / w_i, w >= 0 of the shape of y.
+
+    A weight of zero drops a datum (a dead pixel, say). For X-ray line integrals w is the photon count.
+    """
+
+    weights: Tensor
+
+    def __init__(self, y: Tensor, weights: Tensor, *, ndim: int = 2) -> None:
+        super().__init__()
+        if weights.shape != y.shape or not bool((weights >= 0).all()):
+            raise ValueError(
+                f"WeightedLeastSquares takes weights >= 0 of the shape of the measurement {tuple(y.shape)}; "
+                f"got {tuple(weights.shape)}, smallest {float(weights.min())}"
+            )
+        self.ndim = ndim
+        self.register_buffer("y", y)
+        self.register_buffer("weights", weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * total(self.weights * (x - self.y).square(), self.ndim)
+
+    def grad(self, x: Tensor) -> Tensor:
+        return self.weights * (x - self.y)
+
+    def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
+        t = over_batch(step, x, self.ndim) * self.weights
+        return (x + t * self.y) / (1 + t)
+
+    def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
+        # where w = 0 the conjugate is the indicator of u = 0, and conj_prox returns exactly 0 there
+        half = torch.where(self.weights > 0, 0.5 * u / self.weights, torch.where(u == 0, 0.0, math.inf))
+        return total(u * self.y + torch.where(u == 0, 0.0, u * half), self.ndim)
+
+    def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
+        s = over_batch(step, u, self.ndim)
+        return self.weights * (u - s * self.y) / (self.weights + s)
+
+    def lipschitz(self) -> float:
+        return float(self.weights.max())
+
+    def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
+        """Gaussian noise of variance 1 / w; where w = 0, which says nothing, no noise."""
+        noise = torch.randn(prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device)
+        return prediction + torch.where(self.weights > 0, self.weights.rsqrt(), 0.0) * noise
+
+    def expected(self) -> Tensor:
+        return 0.5 * total((self.weights > 0).to(self.y.dtype), self.ndim)

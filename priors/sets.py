@@ -1,0 +1,38 @@
+"""Convex sets as priors: indicator functions, whose proximal map is the projection."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from invreg.core import Functional, over_batch, total
+
+
+class Box(Functional):
+    """0 where low <= x <= high, infinite elsewhere, over images (*batch, h, w); bounds in the image's unit."""
+
+    def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
+        super().__init__()
+        if not low < high:
+            raise ValueError(f"Box takes low < high; got [{low}, {high}]")
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        outside = (x < self.low) | (x > self.high)
+        return torch.where(outside.flatten(-2).any(-1), math.inf, 0.0).double()
+
+    def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
+        return x.clamp(self.low, self.high)
+
+    def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
+        bound = over_batch(bound, u, 2)
+        high = torch.clamp(torch.as_tensor(bound, dtype=u.dtype, device=u.device), max=self.high)
+        low = torch.clamp(torch.as_tensor(-bound, dtype=u.dtype, device=u.device), min=self.low)
+        return total(torch.where(u > 0, u * high, torch.where(u < 0, u * low, 0.0)), 2)
+
+
+class NonNegative(Box):
+    """0 where x >= 0, infinite elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(low=0.0)

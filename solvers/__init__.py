@@ -1,0 +1,10 @@
+"""Solvers: how likelihoods and priors are joined into an estimate."""
+
+if __name__ != "invreg.solvers":  # found as a top-level package, from the checkout
+    raise ImportError("import invreg.solvers, not solvers")
+
+from invreg.solvers.choose import discrepancy
+from invreg.solvers.krylov import CGLS
+from invreg.solvers.pdhg import PDHG
+
+__all__ = ["CGLS", "PDHG", "discrepancy"]
