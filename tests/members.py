@@ -1,0 +1,178 @@
+"""One entry for every class of the rooms; the contract tests run on each by themselves.
+
+A new class is one line here. `lacks` names the laws (operators) or methods (functionals) that do not apply,
+with the reason; `needs` names an optional package, without which the entry is skipped with a word.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from invreg.core import External, Latent, Linear, Operator, Space, Stack, Sum
+from invreg.operators import Gradient, LeastSquares, WeightedLeastSquares
+from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
+
+
+@dataclass(frozen=True)
+class Member:
+    name: str
+    make: Callable[[], Any]
+    lacks: dict[str, str] = field(default_factory=dict)
+    needs: str | None = None
+
+    def build(self, device: torch.device, dtype: torch.dtype = torch.float64) -> Any:
+        if self.needs is not None:
+            pytest.importorskip(self.needs, reason=f"{self.name} needs {self.needs}", exc_type=ImportError)
+        return self.make().to(device, dtype)
+
+
+def every(members: list[Member], *laws: str) -> pytest.MarkDecorator:
+    """Parametrize a test over the members to which all the laws apply."""
+    chosen = [m for m in members if not set(laws) & set(m.lacks)]
+    return pytest.mark.parametrize("case", chosen, ids=lambda m: m.name)
+
+
+def uniform(*shape: int, low: float = 0.0, high: float = 1.0, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+# Members of the tests alone: what the rooms have no example of yet.
+
+
+class Dense(External):
+    """A matrix applied by numpy."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__(Space((columns,)), Space((rows,)))
+        self.matrix = np.random.default_rng(0).standard_normal((rows, columns))
+
+    def _times(self, matrix: np.ndarray, x: Tensor) -> Tensor:
+        return torch.from_numpy(x.cpu().numpy() @ matrix.T.astype(x.cpu().numpy().dtype)).to(x.device)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self._times(self.matrix, x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._times(self.matrix.T, y)
+
+
+class Fourier(Linear):
+    """A masked unitary 2-D Fourier transform, complex to complex."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        super().__init__(Space(shape, complex=True), Space(shape, complex=True))
+        self.register_buffer("mask", uniform(*shape))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.mask * torch.fft.fft2(x, norm="ortho")
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return torch.fft.ifft2(self.mask * y, norm="ortho")
+
+
+class Cube(Operator):
+    """x -> x^3 + x, pixel by pixel."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(Space(shape), Space(shape))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return x**3 + x
+
+
+class Subspace(Latent):
+    """A decoder onto the span of a few orthonormal images."""
+
+    def __init__(self, shape: tuple[int, int], size: int) -> None:
+        y = torch.zeros(size, 1, dtype=torch.float64)
+        super().__init__(Space((size, 1)), Space(shape), LeastSquares(y))
+        basis = torch.linalg.qr(uniform(math.prod(shape), size, low=-1))[0]
+        self.register_buffer("basis", basis)
+
+    def _forward(self, z: Tensor) -> Tensor:
+        return (self.basis @ z).reshape(*z.shape[:-2], *self.codomain.shape)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.basis.T @ x.reshape(*x.shape[:-2], -1, 1)
+
+
+LINEAR = [
+    Member("Gradient", lambda: Gradient((7, 5))),
+    Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
+    Member("External", lambda: Dense(6, 4)),
+    Member("complex", lambda: Fourier((4, 5))),
+    Member("Adjoint", lambda: Gradient((7, 5)).H, {"double adjoint": "adjoints are made when asked for"}),
+    Member("normal", lambda: Gradient((7, 5)).normal()),
+    Member("ComposedLinear", lambda: Dense(3, 6) @ Dense(6, 4)),
+    Member("Scaled", lambda: -2.5 * Gradient((7, 5))),
+    Member("SumOf", lambda: Dense(6, 4) + 0.5 * Dense(6, 4)),
+    Member("difference", lambda: Dense(6, 4) - 3 * Dense(6, 4)),
+    Member("Stack", lambda: Stack(Dense(6, 4), Dense(3, 4))),
+    Member("Stack, axis", lambda: Stack(Gradient((7, 5)), 2 * Gradient((7, 5)), axis=-3)),
+]
+
+LATENTS = [
+    Member("Subspace", lambda: Subspace((5, 4), 3)),
+]
+
+NONLINEAR = [
+    Member("Cube", lambda: Cube((4, 5))),
+    Member("Composed", lambda: Cube((2, 4, 5)) @ Gradient((4, 5))),
+    Member("Composed, linear last", lambda: Gradient((4, 5)) @ Cube((4, 5))),
+    *LATENTS,
+]
+
+_KINK = "not differentiable"
+_SMOOTH_ONLY = {"prox": "no closed form", "conj_prox": "no closed form", "conj": "no closed form"}
+_VALUE_ONLY = _SMOOTH_ONLY | {"grad": _KINK, "lipschitz": _KINK}
+_NO_GRAD = {"grad": _KINK, "lipschitz": _KINK}
+_SHAPE = (5, 4)
+
+
+def _measured() -> LeastSquares:
+    return LeastSquares(uniform(*_SHAPE, low=-1, seed=1), std=0.1)
+
+
+def _weighted() -> WeightedLeastSquares:
+    weights = uniform(*_SHAPE, high=3, seed=2)
+    weights[1, 2] = 0
+    return WeightedLeastSquares(uniform(*_SHAPE, low=-1, seed=1), weights)
+
+
+def _zero_somewhere() -> Tensor:
+    weights = uniform(*_SHAPE, seed=3)
+    weights[0, 0] = 0
+    return weights
+
+
+@dataclass(frozen=True)
+class Term(Member):
+    """A functional; `shape` is that of one of its arguments."""
+
+    shape: tuple[int, ...] = _SHAPE
+
+
+FIELD = (2, *_SHAPE)
+
+FUNCTIONALS: list[Term] = [
+    Term("LeastSquares", _measured),
+    Term("WeightedLeastSquares", _weighted),
+    Term("GroupL1", GroupL1, _NO_GRAD, shape=FIELD),
+    Term("GroupL1, weights", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
+    Term("Box", lambda: Box(-0.3, 0.8), _NO_GRAD),
+    Term("Box, one side", lambda: Box(high=0.2), _NO_GRAD),
+    Term("NonNegative", NonNegative, _NO_GRAD),
+    Term("TV", lambda: TV(_SHAPE), _VALUE_ONLY),
+    Term("SpaceVariantTV", lambda: SpaceVariantTV(_zero_somewhere()), _VALUE_ONLY),
+    Term("Weighted, smooth", lambda: 2.5 * _measured()),
+    Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
+    Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),
+    Term("Precomposed", lambda: LeastSquares(uniform(*FIELD), ndim=3) @ Gradient(_SHAPE), _SMOOTH_ONLY),
+]
