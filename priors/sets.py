@@ -30,6 +30,11 @@ class Box(Functional):
         low = torch.clamp(torch.as_tensor(-bound, dtype=u.dtype, device=u.device), min=self.low)
         return total(torch.where(u > 0, u * high, torch.where(u < 0, u * low, 0.0)), 2)
 
+    def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
+        # not by way of u / step, whose round-off would leave the dual cone and make `conj` infinite
+        s = torch.as_tensor(over_batch(step, u, 2), dtype=u.dtype, device=u.device)
+        return u - u.clamp(s * self.low, s * self.high)
+
 
 class NonNegative(Box):
     """0 where x >= 0, infinite elsewhere."""

@@ -21,15 +21,15 @@ class Functional(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x)."""
-        raise self._lacks("a value", "a term with one for stopping rules and reports")
+        raise self._lacks("value", "a term with one for stopping rules and reports")
 
     def grad(self, x: Tensor) -> Tensor:
         """The gradient of f at x, of the shape of x."""
-        raise self._lacks("a gradient", "a solver that takes its prox, such as PDHG")
+        raise self._lacks("gradient", "a solver that takes its prox, such as PDHG")
 
     def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
         """argmin_u f(u) + |u - x|^2 / (2 step)."""
-        raise self._lacks("a proximal map", "a solver that takes its gradient, or f @ K in PDHG")
+        raise self._lacks("proximal map", "a solver that takes its gradient, or f @ K in PDHG")
 
     def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
         """The convex conjugate sup_x <x, u> - f(x) over the x with |x_i| <= bound.
@@ -37,7 +37,7 @@ class Functional(nn.Module):
         With an infinite bound it may be infinite; a finite one keeps certificates finite where f does not
         bound x by itself.
         """
-        raise self._lacks("a conjugate", "a solver that stops without a primal-dual gap")
+        raise self._lacks("conjugate", "a solver that stops without a primal-dual gap")
 
     def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
         """The proximal map of step * f^*, by Moreau's identity u - step prox_{f/step}(u/step)."""
@@ -46,7 +46,7 @@ class Functional(nn.Module):
 
     def lipschitz(self) -> float:
         """A Lipschitz constant of the gradient."""
-        raise self._lacks("a Lipschitz gradient", "a solver that takes its prox")
+        raise self._lacks("Lipschitz gradient", "a solver that takes its prox")
 
     def _lacks(self, what: str, instead: str) -> TypeError:
         return TypeError(f"{type(self).__name__} has no {what}; use {instead}")
@@ -72,7 +72,7 @@ class Likelihood(Functional):
 
     def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
         """A measurement drawn from the noise model at the noise-free `prediction`."""
-        raise self._lacks("a noise level", "the argument `std` when it is made")
+        raise self._lacks("noise level", "the argument `std` when it is made")
 
     def expected(self) -> Tensor | None:
         """E f(A x_true), (*batch,), or None."""
@@ -155,14 +155,12 @@ class Precomposed(Functional):
         return self.K.vjp(x, self.f.grad(self.K(x)))
 
     def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
-        raise self._lacks(f"a closed-form proximal map ({type(self.f).__name__} @ {self.K})", "solvers.PDHG")
+        raise self._lacks(f"closed-form proximal map ({type(self.f).__name__} @ {self.K})", "solvers.PDHG")
 
     def lipschitz(self) -> float:
         if not isinstance(self.K, Linear):
-            raise self._lacks("a known Lipschitz constant (its operator is not linear)", "a line search")
+            raise self._lacks("known Lipschitz constant (its operator is not linear)", "a line search")
         return self.f.lipschitz() * self.K.norm() ** 2
 
     def __rmul__(self, weight: Tensor | float) -> "Precomposed":
         return Precomposed(weight * self.f, self.K)
-
-
