@@ -49,3 +49,39 @@ class Parallel2D:
     def views(self, index: slice | npt.NDArray[np.int64]) -> "Parallel2D":
         """The same geometry with some of its views."""
         return replace(self, angles=self.angles[index])
+
+
+@dataclass(frozen=True, eq=False)
+class FanFlat2D:
+    """Rays of a fan in a plane from a point source onto a straight line of `detectors` bins.
+
+    At angle a the source stands at source_origin * (sin a, -cos a) from the rotation axis; the line of bins is
+    perpendicular to source and axis, at source_detector from the source, its bins counted along (cos a, sin a).
+    As the source moves away the rays become those of Parallel2D (with pitch divided by the magnification).
+
+    angles, detectors, pitch, centre and unit as in Parallel2D; pitch is measured on the detector. Both
+    distances in `unit`. Raises ValueError as Parallel2D does, and unless 0 < source_origin <= source_detector.
+    """
+
+    angles: npt.NDArray[np.float64]
+    detectors: int
+    pitch: float = 1.0
+    centre: float | None = None
+    unit: str = "pixel"
+    source_origin: float = np.inf
+    source_detector: float = np.inf
+
+    def __post_init__(self) -> None:
+        plain = Parallel2D(self.angles, self.detectors, self.pitch, self.centre, self.unit)
+        object.__setattr__(self, "angles", plain.angles)
+        object.__setattr__(self, "centre", plain.centre)
+        if not 0 < self.source_origin <= self.source_detector < np.inf:
+            raise ValueError(
+                "need 0 < source_origin <= source_detector, both finite; "
+                f"got {self.source_origin} and {self.source_detector}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of a sinogram, (angle, detector)."""
+        return self.angles.size, self.detectors

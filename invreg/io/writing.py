@@ -1,0 +1,78 @@
+"""Writing: to a temporary name first, then renamed, so that a file is whole or absent."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from invreg.io import native
+from invreg.io.errors import InputError
+from invreg.io.scan import Scan
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary name in the same folder, renamed to `path` when all went well, removed when not.
+
+    Raises InputError where the folder is missing, cannot be written or its disk is full.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:  # h5py reports a full disk or a closed folder as a plain OSError as well
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write(path: str | Path, scan: Scan) -> None:
+    """Write a Scan in our own layout (docs/format.md), replacing what is there. Raises InputError."""
+    import h5py
+
+    with replaced(Path(path)) as part, h5py.File(part, "w") as file:
+        native.save(file, scan)
+
+
+def write_tiff(
+    path: str | Path, array: npt.NDArray[np.float32], *, pixel_size: float = 1.0, unit: str = "pixel"
+) -> None:
+    """Write images (row, h, w) or (h, w) as a float32 stack, one page a row, with the pixel size in its tags.
+
+    The unit is kept as ImageJ keeps it ("mm", "um", "nm", "pixel"), and as pixels per centimetre where it is a
+    length. Replaces what is there. Raises InputError where the file cannot be written.
+    """
+    import tifffile
+
+    pages = np.asarray(array, dtype=np.float32)
+    pages = pages[None] if pages.ndim == 2 else pages
+    big = pages.nbytes > 2**32 - 2**25
+    centimetres = {"mm": 0.1, "um": 1e-4, "nm": 1e-7}.get(unit)
+    per = 1 / (pixel_size * (centimetres or 1))
+    with replaced(Path(path)) as part, tifffile.TiffWriter(part, bigtiff=big) as tiff:
+        tiff.write(
+            pages,
+            photometric="minisblack",
+            resolution=(per, per),
+            resolutionunit="CENTIMETER" if centimetres else "NONE",
+            metadata={"axes": "ZYX", "unit": unit, "spacing": pixel_size},
+        )
+
+
+def write_volume_hdf5(
+    path: str | Path, array: npt.NDArray[np.float32], *, pixel_size: float = 1.0, unit: str = "pixel"
+) -> None:
+    """Write a volume (row, h, w) as the dataset /volume with its axes, pixel size and units as attributes.
+
+    Values are attenuation per `unit`. Replaces what is there. Raises InputError where it cannot be written.
+    """
+    import h5py
+
+    with replaced(Path(path)) as part, h5py.File(part, "w") as file:
+        volume = file.create_dataset("volume", data=np.asarray(array, dtype=np.float32))
+        volume.attrs.update(
+            {"axes": "row:height:width", "units": f"1/{unit}", "pixel_size": pixel_size, "pixel_size_units": unit}
+        )
