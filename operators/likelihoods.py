@@ -46,9 +46,7 @@ class LeastSquares(Likelihood):
     def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
         if self.std is None:
             raise self._lacks("noise level", "the argument `std` when it is made")
-        noise = torch.randn(
-            prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device
-        )
+        noise = torch.randn(prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device)
         return prediction + over_batch(self.std, noise, self.ndim) * noise
 
     def expected(self) -> Tensor | None:
@@ -88,9 +86,7 @@ class WeightedLeastSquares(Likelihood):
     def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
         # where w = 0 the conjugate is the indicator of u = 0, and conj_prox returns exactly 0 there
         outside = torch.where(u == 0, 0.0, math.inf)
-        return total(
-            u * self.y + torch.where(self.weights > 0, 0.5 * u * u / self.weights, outside), self.ndim
-        )
+        return total(u * self.y + torch.where(self.weights > 0, 0.5 * u * u / self.weights, outside), self.ndim)
 
     def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
         s = over_batch(step, u, self.ndim)
@@ -101,9 +97,7 @@ class WeightedLeastSquares(Likelihood):
 
     def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian noise of variance 1 / w; where w = 0, which says nothing, no noise."""
-        noise = torch.randn(
-            prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device
-        )
+        noise = torch.randn(prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device)
         return prediction + torch.where(self.weights > 0, self.weights.rsqrt(), 0.0) * noise
 
     def expected(self) -> Tensor:

@@ -1,0 +1,7 @@
+"""Tomography: geometries, ray transforms, filtered back-projection."""
+
+from invreg.operators.tomography.filters import fbp
+from invreg.operators.tomography.geometry import Parallel2D
+from invreg.operators.tomography.xray import XRay
+
+__all__ = ["Parallel2D", "XRay", "fbp"]
