@@ -11,9 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 
 # a `description` completes the sentence "<key> takes ..."
@@ -27,13 +25,24 @@ class Data(Section):
         None, pattern=r"^\d*:\d*$", description='a range of rows "a:b", counted from 0, b not included'
     )
     views: int | None = Field(None, ge=1, description="how many of the projections to use, evenly chosen")
+    angles: str | None = Field(None, description="a text file of angles, one a projection")
+    angle_range: str | None = Field(
+        None,
+        pattern=r"^-?\d+(\.\d+)?:-?\d+(\.\d+)?$",
+        description='degrees "first:end" of evenly spread angles, the end being the view after the last',
+    )
+    angle_unit: Literal["degrees", "radians"] | None = Field(None, description="degrees or radians")
+    kind: Literal["counts", "transmission", "line integrals"] | None = Field(
+        None, description="counts, transmission or line integrals"
+    )
 
 
 class Correct(Section):
-    floor: float = Field(1e-4, gt=0, lt=1, description="the least transmission before the logarithm, 0 to 1")
+    floor: float = Field(1e-3, gt=0, lt=1, description="the least transmission before the logarithm, 0 to 1")
     centre: Auto | float = Field("auto", description='the bin of the rotation axis, or "auto" to find it')
     bad_pixels: bool = Field(True, description="true or false: replace dead and hot pixels")
     rings: bool = Field(False, description="true or false: remove stripes of the sinogram, which make rings")
+    truncated: bool = Field(False, description="true or false: go on where the detector is too narrow")
     bin: int = Field(1, ge=1, description="how many detector pixels to average into one")
 
 
@@ -52,9 +61,7 @@ class Prior(Section):
 
 
 class Solver(Section):
-    max_iter: int | None = Field(
-        None, ge=1, description="the most iterations of a solve, default the recipe's"
-    )
+    max_iter: int | None = Field(None, ge=1, description="the most iterations of a solve, default the recipe's")
     tol: float | None = Field(None, gt=0, description="the gap relative to the objective to stop at, > 0")
 
 
@@ -124,8 +131,10 @@ def load(path: Path | None, overrides: dict[str, tuple[str, Any]]) -> Config:
             table = tomllib.loads(path.read_text())
         except FileNotFoundError:
             raise InputError(f"{path}: there is no such recipe file; give a path to one, or a name") from None
+        except OSError as e:
+            raise InputError(f"{path}: the recipe file cannot be read ({e.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise InputError(f"{path}: not a recipe in TOML: {e}") from None
+            raise InputError(f"{path}: not a recipe in TOML ({e}); invreg recipes lists what it may hold") from None
     origin = {}
     for key, (where, value) in overrides.items():
         section, _, last = key.rpartition(".")
@@ -134,12 +143,24 @@ def load(path: Path | None, overrides: dict[str, tuple[str, Any]]) -> Config:
             inner[last] = value
             origin[key] = where
     try:
-        return Config.model_validate(table)
+        config = Config.model_validate(table)
     except ValidationError as e:
         problems = list(dict.fromkeys(_say(error, source, origin) for error in e.errors()))
+    else:
+        return config if path is None else _relative_to(path.parent, config, origin)
     if len(problems) == 1:
         raise InputError(problems[0])
     raise InputError(f"{len(problems)} settings are wrong:\n" + "\n".join(f"  {p}" for p in problems))
+
+
+def _relative_to(folder: Path, config: Config, told: dict[str, str]) -> Config:
+    """Paths of the file count from its folder, those of the command line from the working folder."""
+    paths = {
+        key: str(folder / name)
+        for key in ("file", "angles")
+        if (name := getattr(config.data, key)) is not None and f"data.{key}" not in told
+    }
+    return config.model_copy(update={"data": config.data.model_copy(update=paths)})
 
 
 def _say(error: Any, source: str, origin: dict[str, str]) -> str:

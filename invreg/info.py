@@ -1,0 +1,99 @@
+"""What is in a measurement file: for people to read, as data, and as a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invreg import prepare
+from invreg.io import InputError, header
+from invreg.plan import words
+from invreg.progress import Clock
+from invreg.report.figures import look
+
+if TYPE_CHECKING:  # pydantic comes with it
+    from invreg.recipes.config import Config
+
+
+def info(config: "Config") -> dict[str, Any]:
+    """All that is known of a measurement from its header and a few rows.
+
+    `problem` is the sentence a reconstruction with these settings would be refused with, or None. Raises
+    InputError where not even the header can be read.
+    """
+    assert config.data.file is not None
+    told = header(config.data.file)
+    shape = told.projections.shape
+    found: dict[str, Any] = {
+        "file": config.data.file,
+        "format": told.format,
+        "shape": list(shape),
+        "axes": ["angle", "row", "detector"],
+        "stored as": str(told.projections.dtype),
+        "bytes": int(np.prod(shape)) * told.projections.dtype.itemsize,
+        "kind": told.kind,
+        "flats": None if told.flats is None else told.flats.shape[0],
+        "darks": None if told.darks is None else told.darks.shape[0],
+        "pixel size": told.pixel_size,
+        "unit": told.unit,
+        "missing": list(told.missing),
+        "problem": None,
+    }
+    try:
+        seen = prepare.survey(config, Clock())
+    except InputError as error:
+        return found | {"problem": str(error)}
+    raw, degrees = seen.raw, np.degrees(seen.geometry.angles)
+    return found | {
+        "kind": raw.kind,
+        "rows looked at": seen.looked.tolist(),
+        "values": [float(np.nanmin(raw.projections)), float(np.nanmax(raw.projections))],
+        "line integrals": [float(seen.scan.projections.min()), float(seen.scan.projections.max())],
+        "angles": [float(degrees.min()), float(degrees.max())],
+        "angles from": raw.sources["angles"],
+        "rotation centre": seen.axis,
+        "centre from": seen.scan.sources["centre"],
+        "noise": seen.noise,
+        "notes": list(seen.warnings),
+    }
+
+
+def told(found: dict[str, Any]) -> str:
+    """The same for people to read."""
+    n, rows, bins = found["shape"]
+    frames = [f"{found[key] or 'no'} {key}" for key in ("flats", "darks")]
+    lines = [
+        ("file", f"{found['file']}, {found['format']}"),
+        ("shape", f"{n} angles x {rows} rows x {bins} detector bins, {found['stored as']}, {words(found['bytes'])}"),
+        ("values", found["kind"] or "of a kind the file does not tell"),
+        ("frames", ", ".join(frames)),
+        ("pixel size", "not told" if found["pixel size"] is None else f"{found['pixel size']:g} {found['unit']}"),
+    ]
+    if found["problem"] is None:
+        low, high = found["values"]
+        lines[2] = "values", f"{found['kind']}, {low:.4g} to {high:.4g}"
+        low, high = found["line integrals"]
+        lines += [
+            ("corrected", f"line integrals, {low:.4g} to {high:.4g}"),
+            ("angles", f"{found['angles'][0]:.4g} to {found['angles'][1]:.4g} degrees ({found['angles from']})"),
+            ("centre", f"bin {found['rotation centre']:.2f} of 0 to {bins - 1} ({found['centre from']})"),
+            ("noise", found["noise"]),
+        ]
+    lines += [("missing", ", ".join(found["missing"]) or "nothing")]
+    lines += [("note", note) for note in found.get("notes", [])]
+    return "\n".join(f"{name:11} {text}" for name, text in lines)
+
+
+def plot(config: "Config", path: Path) -> None:
+    """Draw one row's measurement as stored and corrected, a projection, and the angles, as a PNG file."""
+    from invreg.io.writing import replaced
+
+    seen = prepare.survey(config, Clock())
+    k = seen.shown
+    row = seen.looked[k]
+    panels = [
+        (f"row {row}, {seen.raw.kind}", seen.raw.projections[:, k]),
+        (f"row {row}, line integrals", seen.scan.projections[:, k]),
+    ]
+    with replaced(path) as part:
+        look(part, panels, seen.geometry, f"{seen.path.name}: {seen.raw.projections.shape[0]} views")

@@ -1,0 +1,165 @@
+"""What a job will need: memory, batches of rows, time and disk, told before any array is read."""
+
+import math
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invreg.io import InputError, header
+from invreg.prepare import span
+
+if TYPE_CHECKING:  # pydantic comes with it
+    from invreg.recipes.config import Config
+
+# Images and sinograms of float32 that are alive at once for each row of a batch, measured as the peak of the
+# resident memory over batches of one and more rows; an unknown recipe counts as the hungriest.
+ALIVE = {"fbp": (3, 4), "cgls": (7, 6), "tv": (18, 7), "svtv": (20, 7)}
+START = 6.0  # seconds of importing, compiling and writing
+FIXED = 600e6  # bytes of Python, torch and the compiled kernels
+# Forward and adjoint pairs of a whole solve, the choice of the weight included, as typical scans need them.
+PAIRS = {"fbp": 1, "cgls": 30, "tv": 1200, "svtv": 2000}
+# How much longer an iteration of the recipe takes than its forward and adjoint.
+OVERHEAD = {"fbp": 1.2, "cgls": 1.2, "tv": 1.6, "svtv": 1.6}
+MOST = {"cpu": 16, "cuda": 64}  # rows in a batch: more gain no speed, and a killed run loses them
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes and seconds of a job. A row is one slice of the volume."""
+
+    rows: int
+    views: int
+    detectors: int
+    size: int
+    batch: int
+    bytes_batch: int
+    bytes_free: int
+    bytes_volume: int
+    bytes_disk: int
+    seconds: float
+    assumes: str
+
+
+def row_bytes(recipe: str, views: int, detectors: int, size: int) -> int:
+    """Memory that one row of a batch takes while it is solved, reading and correcting included."""
+    images, sinograms = ALIVE.get(recipe, max(ALIVE.values()))
+    return 4 * (images * size * size + (sinograms + 6) * views * detectors)
+
+
+def free_memory(device: str) -> int:
+    """Bytes that can be had now, on the CPU those the kernel and the control group leave."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # not on Linux
+        return 4 * 2**30
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        return free if limit == "max" else max(0, min(free, int(limit) - used))
+    except (OSError, ValueError):
+        return free
+
+
+def batch_rows(recipe: str, views: int, detectors: int, size: int, device: str, memory: float | None, rows: int) -> int:
+    """Rows to solve together: what fits into `memory` GiB or half of what is free, but not too many."""
+    budget = memory * 2**30 if memory is not None else free_memory(device) / 2
+    fit = int(budget // row_bytes(recipe, views, detectors, size))
+    return max(1, min(fit, MOST["cuda" if device.startswith("cuda") else "cpu"], rows))
+
+
+def disk_bytes(rows: int, shape: tuple[int, ...]) -> int:
+    """TIFF, HDF5, and the rows kept for --resume until both are written; some for pictures."""
+    return 3 * 4 * rows * math.prod(shape) + 20_000_000
+
+
+def check_disk(out: Path, need: int) -> None:
+    """Raise InputError where the disk of `out` has less than `need` bytes free."""
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    if free < need:
+        raise InputError(
+            f"{out}: the results need {need / 1e9:.2g} GB while writing, the disk has {free / 1e9:.2g} GB free; "
+            "choose another --out or fewer --rows"
+        )
+
+
+def pair_seconds(views: int, detectors: int, size: int, device: str) -> float:
+    """Seconds of one forward and adjoint of one row, scaled from a short timing of a smaller one."""
+    import numpy as np
+    import torch
+
+    from invreg.operators.tomography import Parallel2D, XRay
+
+    n, v = min(size, 256), min(views, 45)
+    A = XRay(Parallel2D(np.linspace(0, math.pi, v, endpoint=False), n), (n, n))
+    x = torch.rand(2 * torch.get_num_threads(), n, n, device=device)
+    A.adjoint(A(x[:1]))  # compile
+    best = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        A.adjoint(A(x))
+        best = min(best, time.perf_counter() - start)
+    # work of the projector: a pass over the image a view, and a resampling a view and bin
+    return best / len(x) * (views * size * max(size, detectors)) / (v * n * n)
+
+
+def plan(config: "Config") -> Plan:
+    """The needs of the job that `config` describes, from the header of its file alone."""
+    assert config.data.file is not None
+    stored = header(config.data.file)
+    count, _, bins = stored.projections.shape
+    first, end = span(config, stored)
+    rows, views, detectors = end - first, min(config.data.views or count, count), bins // config.correct.bin
+    size, c = config.image.size or detectors, config.compute
+    batch = c.batch or batch_rows(config.recipe, views, detectors, size, c.device, c.memory, rows)
+    pairs, overhead = PAIRS.get(config.recipe, max(PAIRS.values())), OVERHEAD.get(config.recipe, 1.6)
+    return Plan(
+        rows=rows,
+        views=views,
+        detectors=detectors,
+        size=size,
+        batch=batch,
+        bytes_batch=int(FIXED + batch * row_bytes(config.recipe, views, detectors, size)),
+        bytes_free=free_memory(c.device),
+        bytes_volume=4 * rows * size * size,
+        bytes_disk=disk_bytes(rows, (size, size)),
+        seconds=START + rows * pairs * overhead * pair_seconds(views, detectors, size, c.device),
+        assumes=f"{pairs} projections forth and back a row, timed just now on a small one; twice or half is likely",
+    )
+
+
+def told(config: "Config", p: Plan) -> str:
+    """A plan for people to read."""
+    fits = "fits" if p.bytes_batch < p.bytes_free else "does not fit: take a smaller --size or fewer --views"
+    lines = [
+        ("job", f"{p.rows} rows of {p.size} x {p.size} pixels from {p.views} views of {p.detectors} bins"),
+        ("recipe", config.recipe),
+        ("memory", f"{words(p.bytes_batch)} with {p.batch} rows at once, {words(p.bytes_free)} are free: {fits}"),
+        ("disk", f"{words(p.bytes_disk)} while writing; the volume is {words(p.bytes_volume)}, in TIFF and in HDF5"),
+        ("time", f"about {duration(p.seconds)}"),
+        ("assumes", p.assumes),
+    ]
+    return "\n".join(f"{name:8} {text}" for name, text in lines)
+
+
+def words(count: float) -> str:
+    """Bytes in words."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    k = min(len(units) - 1, int(math.log10(max(count, 1)) // 3))
+    return f"{count / 1000**k:.3g} {units[k]}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

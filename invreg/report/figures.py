@@ -1,0 +1,154 @@
+"""Pictures: grey images as PNG, curves as SVG that take the colour of the text around them."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def window(image: Array, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+    """The range of grey values to show: percentiles of the finite values, never empty."""
+    values = image[np.isfinite(image)]
+    if values.size == 0:
+        return 0.0, 1.0
+    a, b = np.percentile(values, (low, high))
+    return float(a), float(b) if b > a else float(a) + (abs(float(a)) or 1.0)
+
+
+def shrunk(image: Array, most: int) -> Array:
+    """The image with whole blocks averaged so that no side is above `most`."""
+    step = [max(1, math.ceil(n / most)) for n in image.shape]
+    h, w = (n // s * s for n, s in zip(image.shape, step, strict=True))
+    blocks = image[:h, :w].reshape(h // step[0], step[0], w // step[1], step[1])
+    return blocks.mean((1, 3))
+
+
+def png(image: Array, low: float, high: float, *, colours: str = "gray") -> bytes:
+    """The image (h, w), pixel by pixel, from `low` (black) to `high` (white)."""
+    from matplotlib.image import imsave
+
+    out = io.BytesIO()
+    imsave(out, image, vmin=low, vmax=high, cmap=colours, format="png")
+    return out.getvalue()
+
+
+def nice(length: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is at most `length`."""
+    power = 10 ** math.floor(math.log10(length))
+    return power * max(k for k in (1, 2, 5) if k * power <= length * (1 + 1e-9))
+
+
+def chart(
+    series: list[tuple[str, Array, Array]],
+    *,
+    x: str,
+    y: str,
+    log: str = "",
+    lines: dict[str, float] | None = None,
+    mark: tuple[float, float] | None = None,
+    points: bool = False,
+) -> str:
+    """Curves (name, xs, ys) as an SVG element.
+
+    log: "x", "y" or "xy". lines: horizontal lines by name. mark: a point to stand out. points: mark all.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    ink = "#010203"  # stands for the colour of the text around the chart
+    style = {"svg.fonttype": "none", "svg.hashsalt": "invreg", "font.size": 9, "font.family": "sans-serif"}
+    for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"):
+        style[key] = ink
+    with matplotlib.rc_context(style):  # type: ignore[arg-type]
+        figure = Figure(figsize=(5.2, 3.0), layout="constrained")
+        ax = figure.add_subplot()
+        ax.patch.set_alpha(0)
+        for (name, xs, ys), colour in zip(series, COLOURS * len(series), strict=False):
+            ax.plot(xs, ys, color=colour, lw=1.8, marker="o" if points else None, ms=4, label=name)
+        for name, value in (lines or {}).items():
+            ax.axhline(value, color=ink, lw=1, ls=(0, (4, 3)), label=name, alpha=0.7)
+        if mark is not None:
+            ax.plot(*mark, "o", ms=9, mfc="none", mec=COLOURS[1], mew=2, label="chosen")
+        if "x" in log:
+            ax.set_xscale("log")
+        if "y" in log:
+            ax.set_yscale("log")
+        ax.set_xlabel(x)
+        ax.set_ylabel(y)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.15, color=ink)
+        if len(ax.get_lines()) > 1:
+            ax.legend(frameon=False)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :].replace(ink, "currentColor")
+
+
+COLOURS = ["#3b82d0", "#d9822b", "#3aa76d", "#b5536f", "#8a6fc9"]
+
+
+def preview(path: Path, images: list[tuple[str, Array]], extent: float, unit: str, title: str) -> None:
+    """Images of one size side by side in one grey window, with a bar of values and of length, as a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    low, high = window(np.stack([image for _, image in images]))
+    figure = Figure(figsize=(5.2 * len(images) + 0.8, 5.6), layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(1, len(images)))
+    for ax, (name, image) in zip(axes, images, strict=True):
+        h, w = image.shape
+        shown = ax.imshow(image, cmap="gray", vmin=low, vmax=high, extent=(0, extent, 0, extent * h / w))
+        bar = nice(extent / 4)
+        ax.plot([0.04 * extent, 0.04 * extent + bar], [0.04 * extent] * 2, color="w", lw=3, solid_capstyle="butt")
+        ax.text(0.04 * extent, 0.06 * extent, f"{bar:g} {unit}", color="w", fontsize=10)
+        ax.set_title(name, fontsize=11)
+        ax.set_axis_off()
+    figure.colorbar(shown, ax=list(axes), fraction=0.04, pad=0.02, label=f"attenuation, 1/{unit}")
+    figure.suptitle(title, fontsize=12)
+    figure.savefig(path, format="png")
+
+
+def look(path: Path, panels: list[tuple[str, Array]], geometry: Any, title: str) -> None:
+    """Sinograms (title, (angle, detector)) and their geometry, a Parallel2D, as a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * (len(panels) + 1), 5.0), layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels) + 1)
+    for ax, (name, image) in zip(axes, panels, strict=False):
+        low, high = window(image)
+        shown = ax.imshow(image, cmap="gray", vmin=low, vmax=high, aspect="auto")
+        ax.axvline(geometry.centre, color=COLOURS[1], lw=1, ls="--")
+        figure.colorbar(shown, ax=ax, location="bottom", fraction=0.05)
+        ax.set(title=name, xlabel="detector bin (dashed: rotation axis)", ylabel="view")
+    _draw_geometry(axes[-1], geometry)
+    figure.suptitle(title)
+    figure.savefig(path, format="png")
+
+
+def _draw_geometry(ax: Any, g: Any) -> None:
+    """The image square, the direction of every view, and the detector and rays of the first."""
+    s, half = g.positions, g.detectors * g.pitch / 2
+    far = 1.25 * max(half, abs(s[0]), abs(s[-1]))
+    for k, angle in enumerate(g.angles):
+        end = far * np.array([-np.sin(angle), np.cos(angle)])  # along the rays, towards the detector
+        ax.plot(*zip(0.97 * end, 1.03 * end, strict=True), color=COLOURS[0], lw=1.2, alpha=1 if k else 0)
+    c, n = np.cos(g.angles[0]), np.sin(g.angles[0])
+    for position in s[:: max(1, s.size // 12)]:
+        ray = [position * np.array([c, n]) + t * np.array([-n, c]) for t in (-far, far)]
+        ax.plot(*zip(*ray, strict=True), color=COLOURS[1], lw=0.6)
+    ends = [p * np.array([c, n]) + far * np.array([-n, c]) for p in (s[0], s[-1])]
+    ax.plot(*zip(*ends, strict=True), color=COLOURS[1], lw=3, label="first view: rays and detector")
+    ax.plot([], [], color=COLOURS[0], label="where the other views look")
+    ax.plot(half * np.array([-1, 1, 1, -1, -1]), half * np.array([-1, -1, 1, 1, -1]), "k", lw=1, label="image")
+    ax.plot(0, 0, "k+", ms=9)
+    ax.set(aspect="equal", xlabel=f"x in {g.unit}", ylabel=f"y in {g.unit}", title="geometry")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=8)

@@ -1,0 +1,136 @@
+"""The results of a job, written into its work folder, from which they are moved out when all are there."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from invreg.checkpoint import Checkpoint
+from invreg.io import line_integral_std, write_tiff, write_volume_hdf5
+
+from invreg.metrics import psnr, relative_error, ssim
+from invreg.prepare import Survey, truth
+from invreg.progress import Clock
+from invreg.report.figures import preview
+from invreg.report.page import Shown, page
+from invreg.report.provenance import machine, versions
+
+if TYPE_CHECKING:  # pydantic comes with it
+    from invreg.recipes.config import Config
+
+RESULTS = ("volume.tif", "volume.h5", "preview.png", "report.html", "recipe.toml", "history.csv")
+
+
+def write_results(
+    config: "Config", seen: Survey, kept: Checkpoint, clock: Clock, code: int, words: str, warnings: list[str]
+) -> dict[str, float]:
+    """Write all of RESULTS into `kept.folder`; the metrics against the truth, where there is one."""
+    folder, volume = kept.folder, kept.volume()
+    unit, pixel = seen.geometry.unit, seen.A.pixel_size
+    with clock("write"):
+        write_tiff(folder / "volume.tif", volume, pixel_size=pixel, unit=unit)
+        write_volume_hdf5(folder / "volume.h5", volume, pixel_size=pixel, unit=unit)
+        recipe = recipe_text(config, kept)
+        (folder / "recipe.toml").write_text(recipe)
+        _tell_rows(folder / "volume.h5", kept, seen, recipe, words)
+        _history(folder / "history.csv", kept)
+        first = seen.rows[0]
+        numbers = sorted({0, len(volume) // 2, len(volume) - 1})
+        title = f"{seen.path.name}, {config.recipe}, {seen.geometry.shape[0]} views"
+        images = [(f"row {first + k}", np.array(volume[k])) for k in numbers]
+        preview(folder / "preview.png", images, pixel * volume.shape[2], unit, title)
+        shown = _shown(seen, kept)
+        metrics = shown.metrics
+        (folder / "report.html").write_text(
+            page(config, seen, kept, clock, shown, code=code, words=words, warnings=warnings, recipe=recipe)
+        )
+    return metrics
+
+
+def recipe_text(config: "Config", kept: Checkpoint) -> str:
+    """The settings as a recipe file that gives this run again, with what was found in comments."""
+    from invreg.recipes.config import dump
+
+    assert config.data.file is not None
+    config = config.model_copy(update={"data": config.data.model_copy(update=_relative(config, kept.out))})
+    weight = kept.state.get("weight")
+    comments = {"correct.centre": "of the detector before binning"}
+    if weight is not None and config.prior.weight == "auto":
+        comments["prior.lambda"] = f"chosen: {weight['value']!r}; write it here to use it on other rows or scans"
+    head = (
+        f"invreg reconstruct FILE --recipe recipe.toml gives this run again.\n"
+        f"Made by invreg {versions()['invreg']} from a measurement with the fingerprint {kept.state['fingerprint']}."
+    )
+    return dump(config, comments, head)
+
+
+def _relative(config: "Config", out: Path) -> dict[str, str]:
+    """Paths as they are seen from the folder the recipe file will be in."""
+    paths = {key: getattr(config.data, key) for key in ("file", "angles")}
+    return {key: os.path.relpath(path, out) for key, path in paths.items() if path is not None}
+
+
+def _tell_rows(path: Path, kept: Checkpoint, seen: Survey, recipe: str, words: str) -> None:
+    """Add to a volume in HDF5 what is known of each row, and where the volume came from."""
+    import h5py
+
+    rows = [(row, b) for b in kept.batches for row in range(b["first"], b["end"])]
+    with h5py.File(path, "r+") as file:
+        file["row"] = np.array([row for row, _ in rows])
+        file["status"] = [b["status"] for _, b in rows]
+        file["gap"] = np.array([np.nan if b["gap"] is None else b["gap"] for _, b in rows])
+        file["noise"] = np.array([b["std"][row - b["first"]] for row, b in rows], dtype=np.float32)
+        file["row"].attrs["description"] = "number of the row in the measurement, from 0"
+        file["gap"].attrs["description"] = "primal-dual gap relative to the objective, NaN where the recipe has none"
+        file["noise"].attrs["description"] = "standard deviation of the line integrals"
+        weight = kept.state.get("weight")
+        file.attrs.update(
+            {
+                "source": str(seen.path),
+                "fingerprint": kept.state["fingerprint"],
+                "verdict": words,
+                "recipe": recipe,
+                "versions": json.dumps(versions()),
+            }
+            | ({} if weight is None else {"lambda": weight["value"]})
+        )
+
+
+def _history(path: Path, kept: Checkpoint) -> None:
+    """All rows of the solvers' histories, with the rows of the volume they are of."""
+    lines = [{"first": b["first"], "end": b["end"], **row} for b in kept.batches for row in b["history"]]
+    names = list(dict.fromkeys(name for line in lines for name in line)) or ["first", "end"]
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, names)
+        table.writeheader()
+        table.writerows(lines)
+
+
+def _shown(seen: Survey, kept: Checkpoint) -> Shown:
+    """The middle row, or the last one before it that is finished: image, data, prediction, truth."""
+    k = max(i for i in range(seen.shown + 1) if i == 0 or seen.looked[i] < kept.done)
+    row = int(seen.looked[k])
+    image = np.array(kept.volume()[row - seen.rows[0]])
+    true = truth(seen, row)
+    metrics: dict[str, float] = {}
+    if true is not None:
+        span = float(true.max() - true.min())
+        metrics = {
+            "PSNR": psnr(image, true, data_range=span),
+            "SSIM": ssim(image, true, data_range=span),
+            "relative error": relative_error(image, true),
+        }
+    return Shown(
+        index=k,
+        row=row,
+        image=image,
+        sinogram=seen.scan.projections[:, k],
+        prediction=seen.A(torch.from_numpy(image)).numpy(),
+        std=float(line_integral_std(seen.scan)[0][k]),
+        truth=true,
+        metrics=metrics,
+    )
