@@ -1,7 +1,7 @@
 """One entry for every class of the rooms; the contract tests run on each by themselves.
 
 A new class is one line here. `lacks` names the laws (operators) or methods (functionals) that do not apply,
-with the reason; `needs` names an optional package, without which the entry is skipped with a word.
+with the reason; `needs` names an adapter whose package is optional, without which the entry is skipped with a word.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from invreg.core import External, Latent, Linear, Operator, Space, Stack, Sum
-from invreg.operators import Gradient, LeastSquares, WeightedLeastSquares
+from invreg.operators import Gradient, LeastSquares, Parallel2D, WeightedLeastSquares, XRay
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 
 
@@ -28,7 +28,9 @@ class Member:
 
     def build(self, device: torch.device, dtype: torch.dtype = torch.float64) -> Any:
         if self.needs is not None:
-            pytest.importorskip(self.needs, reason=f"{self.name} needs {self.needs}", exc_type=ImportError)
+            pytest.importorskip(f"invreg.adapters.{self.needs}", exc_type=ImportError)
+        if dtype == torch.float64 and "float64" in self.lacks:
+            pytest.skip(self.lacks["float64"])
         return self.make().to(device, dtype)
 
 
@@ -103,7 +105,72 @@ class Subspace(Latent):
         return self.basis.T @ x.reshape(*x.shape[:-2], -1, 1)
 
 
+def _rays(*angles: float) -> XRay:
+    geometry = Parallel2D(np.array(angles), detectors=11, pitch=0.8, centre=4.6)
+    return XRay(geometry, shape=(8, 9), pixel_size=0.9)
+
+
+def _blur() -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    kernel = torch.tensor([[0.1, 0.2, 0.0], [0.3, 0.3, 0.1], [0.0, 0.0, 0.0]])[None, None]
+    return from_physics(deepinv.physics.Blur(filter=kernel, padding="circular"), (2, 6, 5))
+
+
+def _deepinv_tomography() -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    return from_physics(deepinv.physics.Tomography(angles=5, img_width=6, normalize=False), (1, 6, 6))
+
+
+def _deepinv_nonlinear() -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    return from_physics(deepinv.physics.Physics(A=lambda x, **_: x[..., 1:] * x[..., :-1]), (1, 4, 5))
+
+
+def _odl_weighted() -> Any:
+    import odl
+
+    from invreg.adapters.odl import from_operator, to_operator
+
+    spaces = odl.rn((4,), weighting=2.0), odl.rn((6,), weighting=5.0)
+    return from_operator(to_operator(Dense(6, 4), *spaces))
+
+
+def _odl_gradient() -> Any:
+    import odl
+
+    from invreg.adapters.odl import from_operator
+
+    return from_operator(odl.Gradient(odl.uniform_discr([0, 0], [2, 1], (4, 5))))
+
+
+def _odl_rays() -> Any:
+    import odl
+    from odl.applications.tomo import RayTransform
+
+    from invreg.adapters.odl import from_operator, to_geometry
+
+    space = odl.uniform_discr([-3, -2], [3, 2], (12, 8), dtype="float32")
+    geometry = to_geometry(Parallel2D(np.array([0.1, 0.9, 2.0]), detectors=15, pitch=0.5))
+    return from_operator(RayTransform(space, geometry, impl="astra_cpu"))
+
+
+_PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
+_GRID = _PHYSICS | {"float64": "its interpolation grid stays in float32"}
+
+_ASTRA = {"float64": "ASTRA computes in float32", "pickling": "ODL's back end keeps a lock"}
+
 LINEAR = [
+    Member("XRay", lambda: _rays(0.0, 0.4, 1.2, 1.5707963, 2.0, 2.9, -0.3)),
+    Member("XRay, one view", lambda: _rays(2.5)),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
     Member("External", lambda: Dense(6, 4)),
@@ -116,6 +183,11 @@ LINEAR = [
     Member("difference", lambda: Dense(6, 4) - 3 * Dense(6, 4)),
     Member("Stack", lambda: Stack(Dense(6, 4), Dense(3, 4))),
     Member("Stack, axis", lambda: Stack(Gradient((7, 5)), 2 * Gradient((7, 5)), axis=-3)),
+    Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
+    Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
+    Member("FromODL, weighted", _odl_weighted, needs="odl"),
+    Member("FromODL, product space", _odl_gradient, needs="odl"),
+    Member("FromODL, ASTRA", _odl_rays, _ASTRA, needs="odl"),
 ]
 
 LATENTS = [
@@ -126,6 +198,7 @@ NONLINEAR = [
     Member("Cube", lambda: Cube((4, 5))),
     Member("Composed", lambda: Cube((2, 4, 5)) @ Gradient((4, 5))),
     Member("Composed, linear last", lambda: Gradient((4, 5)) @ Cube((4, 5))),
+    Member("FromPhysics", _deepinv_nonlinear, _PHYSICS, needs="deepinv"),
     *LATENTS,
 ]
 
@@ -134,6 +207,22 @@ _SMOOTH_ONLY = {"prox": "no closed form", "conj_prox": "no closed form", "conj":
 _VALUE_ONLY = _SMOOTH_ONLY | {"grad": _KINK, "lipschitz": _KINK}
 _NO_GRAD = {"grad": _KINK, "lipschitz": _KINK}
 _SHAPE = (5, 4)
+
+
+def _from_prior(name: str, **kwargs: Any) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_prior
+
+    return from_prior(getattr(deepinv.optim.prior, name)(**kwargs))
+
+
+def _denoise() -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_denoiser
+
+    return from_denoiser(deepinv.models.MedianFilter(kernel_size=3), sigma=0.1)
 
 
 def _measured() -> LeastSquares:
@@ -160,6 +249,8 @@ class Term(Member):
 
 
 FIELD = (2, *_SHAPE)
+_NO_CONJ = {"conj": "deepinv has none", "lipschitz": "deepinv has none"}
+_PROX_ONLY = _NO_CONJ | {"forward": "implicit", "grad": "implicit", "firmness": "not a proximal map"}
 
 FUNCTIONALS: list[Term] = [
     Term("LeastSquares", _measured),
@@ -175,4 +266,7 @@ FUNCTIONALS: list[Term] = [
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),
     Term("Precomposed", lambda: LeastSquares(uniform(*FIELD), ndim=3) @ Gradient(_SHAPE), _SMOOTH_ONLY),
+    Term("FromPrior, L1", lambda: _from_prior("L1Prior"), _NO_CONJ, "deepinv", FIELD),
+    Term("FromPrior, Tikhonov", lambda: _from_prior("Tikhonov"), _NO_CONJ, "deepinv", FIELD),
+    Term("Denoise", _denoise, _PROX_ONLY, "deepinv", FIELD),
 ]

@@ -70,7 +70,7 @@ def test_conj_prox_minimises_the_conjugate(case: Term, step, device, generator):
     _is_minimiser(f.conj, p, u, step, rivals, f.ndim)
 
 
-@every(FUNCTIONALS, "prox")
+@every(FUNCTIONALS, "prox", "firmness")
 @pytest.mark.parametrize("step", STEPS)
 def test_prox_is_firmly_nonexpansive(case: Term, step, device, generator):
     f = case.build(device)

@@ -75,7 +75,14 @@ def test_batch_axes_are_independent(case: Member, device, dtype, generator):
         for i in range(BATCH[0]):
             for j in range(BATCH[1]):
                 assert _close(together[i, j], f(t[i, j]))
-        assert f(t[:0]).shape == (0, *together.shape[1:])
+
+
+@every(LINEAR + NONLINEAR, "empty batches")
+def test_empty_batches(case: Member, device, dtype, generator):
+    A = case.build(device, dtype)
+    x, y = _pair(A, generator, dtype, 0, 3)
+    assert A(x).shape == y.shape
+    assert not isinstance(A, Linear) or A.adjoint(y).shape == x.shape
 
 
 @every(LINEAR + NONLINEAR)
@@ -159,8 +166,9 @@ def test_vjp_against_finite_differences(case: Member, device, generator):
 def test_pickling(case: Member, device, dtype, generator):
     A = case.build(device, dtype)
     x, _ = _pair(A, generator, dtype)
-    expected = A(x)  # before the copy is made: whatever a call leaves behind must pickle too
-    assert torch.equal(pickle.loads(pickle.dumps(A))(x), expected)
+    expected = A.vjp(x, A(x))  # before the copy is made: what a call leaves behind must pickle too
+    copy = pickle.loads(pickle.dumps(A))
+    assert torch.equal(copy.vjp(x, copy(x)), expected)
 
 
 @every(LINEAR + NONLINEAR)
