@@ -1,5 +1,7 @@
 """Algebra of operators: adjoint, composition, sum, scaling, stacking."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,9 @@ from invreg.core.space import ShapeError, Space
 
 def _compatible(first: Operator, second: Operator) -> None:
     if second.codomain != first.domain:
-        raise ShapeError(f"{first} @ {second}: the right one gives {second.codomain}, the left one takes {first.domain}")
+        raise ShapeError(
+            f"{first} @ {second}: the right one gives {second.codomain}, the left one takes {first.domain}"
+        )
 
 
 class Adjoint(Linear):
@@ -96,6 +100,8 @@ class SumOf(Linear):
 class Stack(Linear):
     """x -> (A_1 x, ..., A_n x) concatenated along `axis` of the codomain (a negative number)."""
 
+    parts: Sequence[Linear]
+
     def __init__(self, *operators: Linear, axis: int = -1) -> None:
         first = operators[0].codomain
         for A in operators:
@@ -108,7 +114,7 @@ class Stack(Linear):
         shape = list(first.shape)
         shape[axis] = sum(self_sizes)
         super().__init__(operators[0].domain, Space(tuple(shape), first.complex))
-        self.parts = torch.nn.ModuleList(operators)
+        self.parts = torch.nn.ModuleList(operators)  # type: ignore[assignment]
         self.sizes, self.axis = self_sizes, axis
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Functionals: the terms f(x) of an objective, with their gradients, proximal maps and conjugates."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -119,23 +120,25 @@ class Weighted(Functional):
 class Sum(Functional):
     """f_1 + ... + f_n on one variable: a value and a gradient; solvers take its `terms` apart."""
 
+    terms: Sequence[Functional]
+
     def __init__(self, *terms: Functional) -> None:
         super().__init__()
         flat = [t for term in terms for t in (term.terms if isinstance(term, Sum) else [term])]
-        self.terms = nn.ModuleList(flat)
+        self.terms = nn.ModuleList(flat)  # type: ignore[assignment]
         self.ndim = flat[0].ndim
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([f(x) for f in self.terms]).sum(0)
 
     def grad(self, x: Tensor) -> Tensor:
-        return torch.stack([f.grad(x) for f in self.terms]).sum(0)  # type: ignore[operator]
+        return torch.stack([f.grad(x) for f in self.terms]).sum(0)
 
     def lipschitz(self) -> float:
-        return sum(f.lipschitz() for f in self.terms)  # type: ignore[operator, misc]
+        return sum(f.lipschitz() for f in self.terms)
 
     def __rmul__(self, weight: Tensor | float) -> "Sum":
-        return Sum(*(weight * f for f in self.terms))  # type: ignore[operator]
+        return Sum(*(weight * f for f in self.terms))
 
 
 class Precomposed(Functional):

@@ -31,8 +31,7 @@ class Operator(nn.Module, ABC):
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         """J(x)^H v: the adjoint of the derivative at `x`, applied to `v` in the codomain."""
-        pull: Callable[[Tensor], Any]
-        _, pull = torch.func.vjp(self, x)
+        pull: Callable[[Tensor], Any] = torch.func.vjp(self, x)[1]
         return pull(v)[0]
 
     def __matmul__(self, other: Any) -> "Operator":
@@ -160,5 +159,3 @@ class _Pair(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, x: Tensor, *_: None) -> Tensor:
         return _Pair.apply(x, ctx.A, ctx.transposed)
-
-

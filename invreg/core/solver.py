@@ -85,7 +85,7 @@ def solve(
     history) are evaluated after every `every` steps; nothing else waits for the device. An interrupt (Ctrl-C)
     ends the run with the current estimate.
     """
-    state = solver.init(x0) if isinstance(x0, Tensor) else x0
+    state: Any = solver.init(x0) if isinstance(x0, Tensor) else x0
     history: list[dict[str, float]] = []
     status: Status = "max_iter"
     iters, start = 0, time.perf_counter()

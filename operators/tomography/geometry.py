@@ -44,7 +44,7 @@ class Parallel2D:
     def positions(self) -> npt.NDArray[np.float64]:
         """Signed distance of each bin's ray from the rotation axis, (detector,), in `unit`."""
         assert self.centre is not None
-        return (np.arange(self.detectors) - self.centre) * self.pitch
+        return (np.arange(self.detectors, dtype=np.float64) - self.centre) * self.pitch
 
     def views(self, index: slice | npt.NDArray[np.int64]) -> "Parallel2D":
         """The same geometry with some of its views."""
