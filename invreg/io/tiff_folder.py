@@ -72,7 +72,7 @@ def _stack(files: list[Path]) -> Stored:
     import tifffile
 
     pages: list[tuple[Path, int]] = []
-    first: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+    first: tuple[tuple[int, ...], np.dtype[Any] | None] | None = None
     for file in files:
         try:
             with tifffile.TiffFile(file) as tiff:
