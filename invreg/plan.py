@@ -1,7 +1,6 @@
 """What a job will need: memory, batches of rows, time and disk, told before any array is read."""
 
 import math
-import os
 import shutil
 import time
 from dataclasses import dataclass

@@ -16,6 +16,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.running: tuple[str, float] | None = None
 
     def add(self, seconds: dict[str, float]) -> None:
         """Count in what an earlier process spent on the same run."""
@@ -24,11 +25,19 @@ class Clock:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
+        self.running = part, time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[part] += time.perf_counter() - start
+            self.seconds = self.so_far()
+            self.running = None
+
+    def so_far(self) -> dict[str, float]:
+        """The seconds with those of the part that is running."""
+        if self.running is None:
+            return self.seconds
+        part, start = self.running
+        return self.seconds | {part: self.seconds[part] + time.perf_counter() - start}
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {s:.1f}" for name, s in self.seconds.items())

@@ -129,7 +129,7 @@ def _rows(config: "Config", seen: Survey, kept: Checkpoint, progress: Progress, 
         with clock("write"):
             if result.weight is not None and "weight" not in kept.state:
                 _keep_weight(kept, result)
-            kept.state["seconds"] = clock.seconds
+            kept.state["seconds"] = clock.so_far()
             kept.add(result.x.cpu().numpy(), record)
         progress.rows_done()
         if result.status == "interrupted":

@@ -59,14 +59,15 @@ def chart(
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     ink = "#010203"  # stands for the colour of the text around the chart
     style = {"svg.fonttype": "none", "svg.hashsalt": "invreg", "font.size": 9, "font.family": "sans-serif"}
     for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"):
         style[key] = ink
     with matplotlib.rc_context(style):  # type: ignore[arg-type]
-        figure = Figure(figsize=(5.2, 3.0), layout="constrained")
-        ax = figure.add_subplot()
+        figure = Figure(figsize=(5.2, 3.0))
+        ax = figure.add_axes((0.15, 0.16, 0.82, 0.8))
         ax.patch.set_alpha(0)
         for (name, xs, ys), colour in zip(series, COLOURS * len(series), strict=False):
             ax.plot(xs, ys, color=colour, lw=1.8, marker="o" if points else None, ms=4, label=name)
@@ -74,10 +75,14 @@ def chart(
             ax.axhline(value, color=ink, lw=1, ls=(0, (4, 3)), label=name, alpha=0.7)
         if mark is not None:
             ax.plot(*mark, "o", ms=9, mfc="none", mec=COLOURS[1], mew=2, label="chosen")
-        if "x" in log:
-            ax.set_xscale("log")
-        if "y" in log:
-            ax.set_yscale("log")
+        for axis, values in (("x", ax.get_xlim()), ("y", ax.get_ylim())):
+            if axis in log:
+                getattr(ax, f"set_{axis}scale")("log")
+                side = getattr(ax, f"{axis}axis")
+                # plain numbers: matplotlib's powers of ten take it longer than all the rest
+                side.set_major_locator(LogLocator(subs=(1, 2, 5) if values[1] < 100 * abs(values[0]) else (1,)))
+                side.set_minor_locator(NullLocator())
+                side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         ax.set_xlabel(x)
         ax.set_ylabel(y)
         ax.spines[["top", "right"]].set_visible(False)
@@ -127,7 +132,7 @@ def look(path: Path, panels: list[tuple[str, Array]], geometry: Any, title: str)
         low, high = window(image)
         shown = ax.imshow(image, cmap="gray", vmin=low, vmax=high, aspect="auto")
         ax.axvline(geometry.centre, color=COLOURS[1], lw=1, ls="--")
-        figure.colorbar(shown, ax=ax, location="bottom", fraction=0.05)
+        figure.colorbar(shown, ax=ax, location="bottom", fraction=0.05, pad=0.02)
         ax.set(title=name, xlabel="detector bin (dashed: rotation axis)", ylabel="view")
     _draw_geometry(axes[-1], geometry)
     figure.suptitle(title)

@@ -4,20 +4,19 @@ import csv
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from invreg.checkpoint import Checkpoint
 from invreg.io import line_integral_std, write_tiff, write_volume_hdf5
-
 from invreg.metrics import psnr, relative_error, ssim
 from invreg.prepare import Survey, truth
 from invreg.progress import Clock
 from invreg.report.figures import preview
 from invreg.report.page import Shown, page
-from invreg.report.provenance import machine, versions
+from invreg.report.provenance import versions
 
 if TYPE_CHECKING:  # pydantic comes with it
     from invreg.recipes.config import Config

@@ -29,6 +29,10 @@ section { border-top: 1px solid var(--line); padding: 1.6rem 0 1.2rem; }
 .key dd { margin: 0; font-size: 1.2rem; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 1.2rem; align-items: start; }
 .one { max-width: 760px; }
+.main { display: grid; grid-template-columns: minmax(0, 2.2fr) minmax(220px, 1fr); gap: 1.6rem; align-items: start; }
+.main th { width: 8rem; }
+@media (max-width: 760px) { .main { grid-template-columns: 1fr; } }
+.chart { margin-bottom: 1.2rem; }
 figure { margin: 0 0 .6rem; }
 .frame { position: relative; background: #000; border-radius: 4px; overflow: hidden; }
 .frame img { display: block; width: 100%; height: auto; }

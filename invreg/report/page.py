@@ -56,7 +56,8 @@ def page(
     parts = [
         _reconstruction(seen, shown),
         _measurement(seen, shown, warnings),
-        _corrections(seen, shown),
+        _corrections(seen),
+        _axis(seen, shown),
         _weight(kept, seen),
         _convergence(kept),
         _residual(seen, shown),
@@ -94,7 +95,14 @@ def _reconstruction(seen: Survey, shown: Shown) -> str:
     scale = {"bar": (low, high, f"1/{unit}"), "extent": (extent, unit)}
     out = figure(png(shrunk(shown.image, LARGE), low, high), f"Row {shown.row}, attenuation", **scale)
     if shown.truth is None:
-        return section("Reconstruction", f'<div class="one">{out}</div>')
+        table = [
+            ("row", f"{shown.row}, of {seen.rows[0]}:{seen.rows[1]}"),
+            ("side of the image", f"{extent:.4g} {unit}"),
+            ("values", f"{shown.image.min():.3g} to {shown.image.max():.3g} 1/{unit}"),
+            ("shown", f"{low:.3g} (black) to {high:.3g} (white)"),
+            ("axis of rotation", f"bin {seen.axis:.2f}"),
+        ]
+        return section("Reconstruction", f'<div class="main">{out}{facts(table)}</div>')
     out += figure(png(shrunk(shown.truth, LARGE), low, high), "The truth that comes with the measurement", **scale)
     difference = shown.image - shown.truth
     top = max(abs(v) for v in window(difference, 1, 99)) or 1.0
@@ -142,27 +150,45 @@ def _step(turn: Array) -> float:
     return float(np.diff(turn).max()) if turn.size > 1 else 0.0
 
 
-def _corrections(seen: Survey, shown: Shown) -> str:
+def _corrections(seen: Survey) -> str:
+    lead = "What was done to the values, in this order, and where each part came from."
+    return section("Corrections", facts(list(seen.scan.sources.items())), lead)
+
+
+def _axis(seen: Survey, shown: Shown) -> str:
+    """Three candidates of the rotation axis, close up."""
     g = seen.geometry
     assert g.centre is not None
-    step = max(1.0, round(g.detectors / 150))
-    size = min(SMALL, seen.A.domain.shape[0])
+    step = max(1.0, round(g.detectors / 200))
     sinogram = torch.from_numpy(np.ascontiguousarray(shown.sinogram))
     tried = []
     for centre in (g.centre - step, g.centre, g.centre + step):
         moved = Parallel2D(g.angles, g.detectors, g.pitch, centre, g.unit)
-        tried.append((centre, fbp(sinogram, moved, (size, size), g.detectors * g.pitch / size, filter="hann").numpy()))
-    low, high = window(tried[1][1])
+        tried.append((centre, fbp(sinogram, moved, (g.detectors, g.detectors), filter="hann").numpy()))
+    middle = tried[1][1]
+    part = _close_up(middle)
+    low, high = window(middle[part])
     out = "".join(
-        figure(png(image, low, high), f"axis at bin {centre:.2f}" + " (used)" * (centre == g.centre))
+        figure(
+            png(shrunk(image[part], SMALL), low, high), f"axis at bin {centre:.2f}" + " (used)" * (centre == g.centre)
+        )
         for centre, image in tried
     )
     lead = (
-        "The rotation axis, three ways, by filtered back-projection: with the right one edges are sharp and single; "
-        "with a wrong one points turn into arcs or rings. Another can be set with --centre."
+        "Where the rotation axis falls on the detector, tried in three places by filtered back-projection. With the "
+        "right one edges are sharp and single; with a wrong one they double and points turn into arcs. Another can be "
+        "set with --centre."
     )
-    table = [(name, told) for name, told in seen.scan.sources.items()]
-    return section("Corrections", f'{facts(table)}<div class="row">{out}</div>', lead)
+    return section("Rotation axis", f'<div class="row">{out}</div>', lead)
+
+
+def _close_up(image: Array) -> tuple[slice, slice]:
+    """The square of half the image's side about what is bright in it."""
+    n = image.shape[0]
+    bright = np.argwhere(image > 0.5 * window(image)[1])
+    middle = bright.mean(0) if len(bright) else np.array([n / 2, n / 2])
+    top, left = np.clip(np.round(middle).astype(int) - n // 4, 0, n - n // 2)
+    return slice(top, top + n // 2), slice(left, left + n // 2)
 
 
 def _weight(kept: Checkpoint, seen: Survey) -> str:
@@ -210,7 +236,8 @@ def _convergence(kept: Checkpoint) -> str:
         points = [(r["iter"], r[name]) for r in rows if name in r and np.isfinite(r[name]) and r[name] > 0]
         if len(points) > 1:
             x, y = np.array(points).T
-            out += f'<div class="chart">{chart([(name, x, y)], x="iteration", y=label, log="y")}</div>'
+            log = "y" if y.max() > 10 * y.min() else ""
+            out += f'<div class="chart">{chart([(name, x, y)], x="iteration", y=label, log=log)}</div>'
     table = [(f"rows {b['first']}:{b['end']}", b["summary"]) for b in kept.batches]
     lead = (
         "The gap bounds how far the objective is from its minimum: below the tolerance the image is the solution of "
@@ -241,5 +268,5 @@ def _provenance(config: "Config", seen: Survey, kept: Checkpoint, clock: Clock, 
         ("fingerprint of the measurement", kept.state["fingerprint"]),
         ("rows at once", str(kept.state["batch"])),
     ]
-    body = f"{timings(clock.seconds)}{facts(table)}<pre>{text(recipe)}</pre>"
+    body = f"{timings(clock.so_far())}{facts(table)}<pre>{text(recipe)}</pre>"
     return section("Settings, versions, time", body, "recipe.toml, beside this page, gives this run again.")
