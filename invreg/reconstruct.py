@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # pydantic comes with it
     from invreg.recipes.config import Config
 
 TOL = 1e-3  # the gap at which recipes stop unless told otherwise; the progress bar needs to know
+FREE = ("data.file", "compute.batch", "compute.memory")  # settings that a resumed run may change
 BROKE_DOWN, NOT_CONVERGED = 1, 3  # exit codes
 
 
@@ -60,6 +61,8 @@ def reconstruct(
     and writes what there is. Raises InputError for input, settings, disk or memory that will not do, and
     KeyboardInterrupt where there is nothing to write yet.
     """
+    from invreg.recipes.config import flat
+
     clock = clock or Clock()
     if config.compute.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; invreg doctor says why, or use --device cpu")
@@ -69,7 +72,7 @@ def reconstruct(
     kept = checkpoint.begin(
         out,
         RESULTS,
-        settings=config.model_dump(by_alias=True, exclude={"data": {"file"}, "compute": {"batch", "memory"}}),
+        settings={key: value for key, value in flat(config).items() if key not in FREE},
         source=seen.path,
         rows=seen.rows,
         shape=seen.A.domain.shape,

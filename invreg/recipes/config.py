@@ -98,6 +98,14 @@ class Config(Section):
         return name
 
 
+def flat(config: Config) -> dict[str, Any]:
+    """The settings by dotted key."""
+    found: dict[str, Any] = {}
+    for name, value in config.model_dump(by_alias=True).items():
+        found |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
 def _near(word: str, valid: list[str]) -> str:
     close = difflib.get_close_matches(word, valid, 1, 0.5)
     return f" (did you mean {close[0]}?)" if close else ""
