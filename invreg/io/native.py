@@ -28,10 +28,11 @@ def header(path: Path, file: Any) -> Header:
     if "projections" not in file:
         raise InputError(f"{path}: /projections is missing; found only {', '.join(file) or 'nothing'}")
     fields: dict[str, Any] = {"sources": {}}
+    if "sources" in file:
+        fields["sources"] = {key: text(word) for key, word in file["sources"].attrs.items()}
     for key in ("projections", "flats", "darks", "mask"):
         if key in file:
             fields[key] = in_file(path, file[key])
-            fields["sources"][key] = text(file[key].attrs.get("source", f"/{key}"))
     if "angles" in file:
         where = f"{path}:/angles"
         fields |= {"angles": vector(file["angles"], where), "angle_unit": unit_of(label(file["angles"]), where)}
@@ -51,9 +52,6 @@ def header(path: Path, file: Any) -> Header:
         fields["fan"] = (near, far)
     if "centre" in file:
         fields["centre"] = scalar(file["centre"], f"{path}:/centre")
-    for key in ("angles", "pixel_size", "centre"):
-        if key in file and "source" in file[key].attrs:
-            fields["sources"][key] = text(file[key].attrs["source"])
     kind = text(file["projections"].attrs.get("kind", "")) or None
     notes = tuple(text(line) for line in np.atleast_1d(file.attrs.get("warnings", ())))
     name = text(file.attrs.get("name", path.stem))
@@ -77,10 +75,9 @@ def save(file: Any, scan: Scan) -> None:
         file[key] = value
     units = {"angles": "radians", "centre": "detector bins"}
     for key in file:
-        if key in scan.sources:
-            file[key].attrs["source"] = scan.sources[key]
         if file[key].ndim < 3:
             file[key].attrs["units"] = units.get(key, scan.unit)
+    file.create_group("sources").attrs.update(scan.sources)
 
 
 def _array(file: Any, key: str, value: np.ndarray, scan: Scan) -> None:

@@ -42,23 +42,24 @@ def write_tiff(
 ) -> None:
     """Write images (row, h, w) or (h, w) as a float32 stack, one page a row, with the pixel size in its tags.
 
-    The unit is kept as ImageJ keeps it ("mm", "um", "nm", "pixel"), and as pixels per centimetre where it is a
-    length. Replaces what is there. Raises InputError where the file cannot be written.
+    The resolution counts pixels per `unit`; the unit and the distance of pages stand in the description as ImageJ
+    writes them, so that ImageJ, Fiji and napari show lengths. Replaces what is there. Raises InputError where the
+    file cannot be written.
     """
     import tifffile
 
     pages = np.asarray(array, dtype=np.float32)
     pages = pages[None] if pages.ndim == 2 else pages
+    told = f"ImageJ=1.54\nimages={len(pages)}\nslices={len(pages)}\nunit={unit}\nspacing={pixel_size}\n"
     big = pages.nbytes > 2**32 - 2**25
-    centimetres = {"mm": 0.1, "um": 1e-4, "nm": 1e-7}.get(unit)
-    per = 1 / (pixel_size * (centimetres or 1))
     with replaced(Path(path)) as part, tifffile.TiffWriter(part, bigtiff=big) as tiff:
         tiff.write(
             pages,
             photometric="minisblack",
-            resolution=(per, per),
-            resolutionunit="CENTIMETER" if centimetres else "NONE",
-            metadata={"axes": "ZYX", "unit": unit, "spacing": pixel_size},
+            description=told,
+            metadata=None,
+            resolution=(1 / pixel_size, 1 / pixel_size),
+            resolutionunit="NONE",
         )
 
 
