@@ -36,7 +36,7 @@ def check(scan: Scan, limit: float | None = None) -> Scan:
 
 def _counts(scan: Scan, limit: float | None) -> None:
     """Raise InputError where counts, flats or darks cannot be what a detector counted."""
-    negative = int((scan.projections < 0).sum())
+    negative = int((np.isfinite(scan.projections) & (scan.projections < 0)).sum())  # -inf is masked elsewhere
     if negative:
         raise InputError(
             f"{scan.name}: {negative} negative counts, down to {np.nanmin(scan.projections):g}; counts are not "
