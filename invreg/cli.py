@@ -220,7 +220,7 @@ def _info(args: argparse.Namespace, config: Any) -> int:
     found = info(config)
     print(json.dumps(found) if args.json else told(found))
     if found["problem"] is not None:
-        print(f"invreg: {found['problem']}", file=sys.stderr)
+        print(f"invreg: {_with_flags(found['problem'])}", file=sys.stderr)
         return 2
     if args.plot:
         plot(config, Path(args.plot))
@@ -270,13 +270,18 @@ def _expected(error: Exception) -> str | None:
 
 
 def _refuse(message: str, args: list[str]) -> int:
-    """Exit code 2 with the reason, arguments of the readers told as the flags they have here."""
-
-    def flag(found: re.Match[str]) -> str:
-        return f"--{found[1].replace('_', '-')} {shlex.quote(found[2]) if found[2] else ''}".rstrip()
-
-    message = re.sub(r'\b(rows|views|angles|angle_range|angle_unit|kind)=(?:"([^"]*)")?', flag, message)
+    """Say why on the error stream; exit code 2."""
+    message = _with_flags(message)
     print(f"invreg: {message}", file=sys.stderr)
     if "--json" in args:
         print(json.dumps({"code": 2, "error": message}))
     return 2
+
+
+def _with_flags(message: str) -> str:
+    """A sentence of the readers, with their arguments called as the flags they have here."""
+
+    def flag(found: re.Match[str]) -> str:
+        return f"--{found[1].replace('_', '-')} {shlex.quote(found[2]) if found[2] else ''}".rstrip()
+
+    return re.sub(r'\b(rows|views|angles|angle_range|angle_unit|kind)=(?:"([^"]*)")?', flag, message)

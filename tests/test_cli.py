@@ -43,6 +43,19 @@ def volume(scan, out="out"):
     return tifffile.imread(scan.parent / out / "volume.tif")
 
 
+def in_a_process(scan):
+    """The command line with the recipe of the tests, which an environment variable may make a deadly one."""
+    code = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); import scans;"
+        "from invreg.cli import main; from invreg.recipes import RECIPES;"
+        "fake = scans.Fake(); RECIPES['fake'] = scans.as_recipe(fake); last = os.environ.get('KILLED_IN_CALL');"
+        "fake.behave = lambda call: os.kill(os.getpid(), signal.SIGKILL) if str(call.index) == last else None;"
+        "code = main(); print(len(fake.calls)); sys.exit(code)"
+    )
+    flags = ["reconstruct", str(scan), "--recipe", "fake", "--out", str(scan.parent / "out")]
+    return [sys.executable, "-c", code, str(Path(__file__).parent), *flags]
+
+
 # flags and help
 
 
@@ -304,18 +317,11 @@ def test_an_interrupt_before_anything_says_so(fake, scan, capsys):
 
 def test_killed_and_resumed_in_another_process(scan):
     """A true kill: the process dies at once in its third row, and another one ends the work."""
-    code = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[1]); import scans; from invreg.recipes import RECIPES;"
-        "fake = scans.Fake(); RECIPES['fake'] = scans.as_recipe(fake);"
-        "fake.behave = lambda call: os.kill(os.getpid(), signal.SIGKILL) if call.index == int(sys.argv[2]) else None;"
-        "from invreg.cli import main; code = main(sys.argv[3:]); print(len(fake.calls)); sys.exit(code)"
-    )
     out = scan.parent / "out"
-    argv = ["reconstruct", str(scan), "--recipe", "fake", "--out", str(out), *BY_ONE, "--resume"]
-    tests = str(Path(__file__).parent)
-    dies = subprocess.run([sys.executable, "-c", code, tests, "2", *argv], capture_output=True)
+    command = [*in_a_process(scan), *BY_ONE, "--resume"]
+    dies = subprocess.run(command, env={**os.environ, "KILLED_IN_CALL": "2"}, capture_output=True)
     assert dies.returncode == -signal.SIGKILL and not (out / "volume.tif").exists()
-    ends = subprocess.run([sys.executable, "-c", code, tests, "-1", *argv], capture_output=True, text=True)
+    ends = subprocess.run(command, capture_output=True, text=True)
     assert ends.returncode == 0, ends.stderr
     assert ends.stdout.splitlines()[-1] == "2" and "going on at row 2 of 0:4" in ends.stderr
     assert len(tifffile.imread(out / "volume.tif")) == scans.ROWS
@@ -385,13 +391,8 @@ def test_doctor_survives_broken_packages(monkeypatch, capsys):
     assert "FAIL" in capsys.readouterr().out
 
 
-def test_progress_on_a_terminal_and_off(fake, scan):
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import scans; from invreg.recipes import RECIPES;"
-        "RECIPES['fake'] = scans.as_recipe(scans.Fake()); from invreg.cli import main; sys.exit(main(sys.argv[2:]))"
-    )
-    argv = ["reconstruct", str(scan), "--recipe", "fake", "--out", str(scan.parent / "out"), "--force"]
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), *argv]
+def test_progress_on_a_terminal_and_off(scan):
+    command = [*in_a_process(scan), "--force"]
     plain = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "rows 0:4 of 0:4  solve  iter 10  gap 1.0e-01" in plain.stderr and "\x1b" not in plain.stderr
     ours, theirs = os.openpty()
