@@ -195,10 +195,10 @@ def least_times(calls: dict[str, Callable[[], object]], repeats: int, clock: Cal
         times[name] = max(1, round(0.01 / max(clock() - start, 1e-4)))
     for _ in range(repeats):
         for name, call in calls.items():
-            start = clock()
             for _ in range(times[name]):
+                start = clock()
                 call()
-            best[name] = min(best[name], (clock() - start) / times[name])
+                best[name] = min(best[name], clock() - start)
     return {name: 1e3 * seconds for name, seconds in best.items()}
 
 

@@ -314,6 +314,17 @@ def test_samples_have_the_stated_noise_and_the_expected_value(make, generator, d
     assert not torch.equal(noisy, f.sample(clean, generator))
 
 
+@pytest.mark.parametrize("make", [LeastSquares, lambda y: WeightedLeastSquares(y, 0.5 + y.abs())])
+def test_each_item_of_a_batch_has_its_own_measurement(make, generator):
+    y, x = (torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    case = Term("", make)
+    together = _answers(case, make(y), x, 0.7)
+    for i in range(2):
+        for j in range(3):
+            for name, alone in _answers(case, make(y[i, j]), x[i, j], 0.7).items():
+                torch.testing.assert_close(together[name][i, j], alone, rtol=1e-13, atol=1e-13)
+
+
 def test_a_likelihood_without_a_noise_level_says_so():
     f = LeastSquares(uniform(5, 4))
     assert f.expected() is None
