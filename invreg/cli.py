@@ -208,7 +208,7 @@ def _reconstruct(args: argparse.Namespace, config: Any) -> int:
     if done.metrics:
         print("against the truth: " + ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items()))
     for warning in done.warnings:
-        print(f"note: {warning}")
+        print(f"note: {_with_flags(warning)}")
     print(f"{clock}")
     print(f"{out}: {', '.join(done.files)}")
     return done.code
@@ -284,4 +284,4 @@ def _with_flags(message: str) -> str:
     def flag(found: re.Match[str]) -> str:
         return f"--{found[1].replace('_', '-')} {shlex.quote(found[2]) if found[2] else ''}".rstrip()
 
-    return re.sub(r'\b(rows|views|angles|angle_range|angle_unit|kind)=(?:"([^"]*)")?', flag, message)
+    return re.sub(r'\b(rows|views|angles|angle_range|angle_unit|kind|centre)=(?:"([^"]*)")?', flag, message)

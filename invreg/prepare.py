@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from invreg.io import InputError, Scan, correct, header, line_integral_std, read
+from invreg.io.centre import truncation
 from invreg.io.header import Header
+from invreg.io.select import binned
 from invreg.operators.tomography import Parallel2D, XRay
 from invreg.progress import Clock
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:  # pydantic comes with it
 Array = npt.NDArray[Any]
 
 LOOK = 8  # rows looked at before the work starts, evenly chosen, to find the centre and the range of values
-TRUNCATED, REACHING = 0.3, 0.05  # of the 95th percentile, at the detector's edges: refused, warned of
+TRUNCATED, REACHING = 0.3, 0.05  # of the largest line integrals, at the detector's ends: refused, warned of
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def corrected(config: "Config", raw: Scan, centre: Any) -> Scan:
     """Line integrals, binned, with the rotation axis `centre`, a bin of the unbinned detector or "auto"."""
     c = config.correct
     scan = correct(raw, floor=c.floor, bad_pixels=c.bad_pixels, rings=c.rings, centre=centre)
-    return scan
+    return binned(scan, c.bin) if c.bin > 1 else scan
 
 
 def batch(config: "Config", seen: Survey, first: int, end: int, clock: Clock) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -161,26 +163,15 @@ def _centred(image: Array, n: int) -> Array:
     return image[top : top + n, left : left + n]
 
 
-def edge_level(scan: Scan) -> float:
-    """How high the projections still are at the detector's edges, as a part of their 95th percentile.
-
-    Near 0 where the detector sees past the object on both sides in every view.
-    """
-    values = scan.projections
-    k = max(3, values.shape[2] // 100)
-    sides = np.stack([values[:, :, :k].mean((1, 2)), values[:, :, -k:].mean((1, 2))])
-    return float(np.percentile(sides, 90) / max(float(np.percentile(values, 95)), 1e-30))
-
-
 def _wide(config: "Config", scan: Scan) -> tuple[str, ...]:
     """A warning where the object reaches past the detector. Raises InputError where it does by much."""
-    level = edge_level(scan)
+    level = truncation(scan.projections)
     if level > TRUNCATED and not config.correct.truncated:
         raise InputError(
-            f"{scan.name}: the detector is narrower than the object, at its edges the line integrals are still "
-            f"{level:.0%} of their high values; use --truncated to reconstruct the inner part all the same"
+            f"{scan.name}: the detector is narrower than the object, at its ends the line integrals are still "
+            f"{level:.0%} of their largest; use --truncated to reconstruct the inner part all the same"
         )
     if level <= REACHING:
         return ()
-    told = f"at the detector's edges the line integrals are still {level:.0%} of their high values: "
+    told = f"at the detector's ends the line integrals are still {level:.0%} of their largest: "
     return (told + "something reaches past the detector, so the level and the rim of the image are not to be trusted",)

@@ -33,7 +33,7 @@ class Adjoint(Linear):
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.A(y)
 
-    def norm(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         return self.A.norm(device, dtype)
 
 
@@ -77,7 +77,7 @@ class Scaled(Linear):
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.scale * self.A.adjoint(y)
 
-    def norm(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         return abs(self.scale) * self.A.norm(device, dtype)
 
 

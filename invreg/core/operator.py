@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -73,12 +74,16 @@ class Linear(Operator):
         """The normal operator A^H A."""
         return self.H @ self
 
-    def norm(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         """An upper estimate of the largest singular value: 1.005 times that of 40 Lanczos steps on A^H A.
 
         Lanczos approaches the norm from below, far faster than power iteration (whose ten steps give 5 % too
-        little on a gradient); members with a closed form override this.
+        little on a gradient); members with a closed form override this. Computed where and in the precision that
+        the operator's own tensors have, unless told otherwise.
         """
+        held = [t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point()]
+        like = held[0] if held else torch.zeros(())
+        device, dtype = device or like.device, dtype or like.dtype
         v = self.domain.random(generator=torch.Generator(device).manual_seed(0), dtype=dtype)
         n = len(self.domain.shape)
         v = v / inner(v, v, n).sqrt()
