@@ -40,7 +40,7 @@ class Gradient(Linear):
         x[..., :, 1:] += across
         return x if self.spacing == 1.0 else x / self.spacing
 
-    def norm(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         """Closed form: 2 sqrt(cos^2(pi/2h) + cos^2(pi/2w)) / spacing, the top of the Neumann spectrum."""
         h, w = self.domain.shape
         return 2 * math.hypot(math.cos(math.pi / (2 * h)), math.cos(math.pi / (2 * w))) / self.spacing
