@@ -88,7 +88,7 @@ def _stack(files: list[Path]) -> Stored:
                 f"{file}: a page of shape {seen[0]} and type {seen[1]}; expected grey images (row, detector), "
                 f"all like {files[0].name} with {first[0]} of {first[1]}"
             )
-    assert first is not None
+    assert first is not None and first[1] is not None
 
     def load(index: Index, rows: slice) -> np.ndarray:
         wanted = [pages[i] for i in np.arange(len(pages))[index]]
