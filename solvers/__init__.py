@@ -3,8 +3,7 @@
 if __name__ != "invreg.solvers":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.solvers, not solvers")
 
-from invreg.solvers.choose import discrepancy
 from invreg.solvers.krylov import CGLS
 from invreg.solvers.pdhg import PDHG
 
-__all__ = ["CGLS", "PDHG", "discrepancy"]
+__all__ = ["CGLS", "PDHG"]

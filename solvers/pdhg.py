@@ -1,0 +1,168 @@
+"""The primal-dual hybrid gradient method (Chambolle-Pock) with several dual blocks."""
+
+import contextlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from invreg.core import Functional, Linear, Precomposed, Solver, Sum, inner, over_batch
+
+EPOCH = 10  # steps before the first estimate of the step sizes; the next ones come after twice as many each
+
+
+class PDHGState(NamedTuple):
+    """Estimate x, duals u_i, and per batch item the steps tau, sigma_i; where and when they were estimated last."""
+
+    x: Tensor
+    duals: tuple[Tensor, ...]
+    tau: Tensor
+    sigmas: tuple[Tensor, ...]
+    start: Tensor
+    start_duals: tuple[Tensor, ...]
+    k: int
+
+
+@dataclass(frozen=True, eq=False)
+class PDHG(Solver):
+    """min_x g(x) + sum_i f_i(K_i x) by over-relaxed PDHG, stopped by its primal-dual gap.
+
+    `objective`: terms `f @ K` (f with `conj_prox`, K linear) and at most one term g with a `prox` on x itself;
+    further such terms become dual blocks of the identity. `relaxation` in [1, 2).
+
+    The steps satisfy tau sum_i sigma_i |K_i|^2 = 1 with equal shares. Their ratio is set from the problem: the
+    bound |x* - x|^2 / tau + sum_i |u_i* - u_i|^2 / sigma_i weighs primal and dual distances the same when tau is
+    their quotient, for which those travelled in the last epoch stand in (after EPOCH steps, then 2, 4, 8 ...
+    times as many; halfway in the logarithm, after the first). Finitely many changes below any number of steps
+    leave the convergence proof of each stretch in force.
+    Raises TypeError for a term it cannot handle. Sources: Chambolle and Pock (2011); Condat (2013), algorithm 3.2,
+    for the relaxation.
+    """
+
+    objective: Iterable[Functional]
+    relaxation: float = 1.9
+    g: Functional | None = field(init=False)
+    blocks: tuple[Precomposed, ...] = field(init=False)
+    norms: tuple[float, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        terms = self.objective.terms if isinstance(self.objective, Sum) else list(self.objective)
+        blocks = tuple(t for t in terms if isinstance(t, Precomposed))
+        simple = [t for t in terms if not isinstance(t, Precomposed)]
+        for t in blocks:
+            if not isinstance(t.K, Linear):
+                raise TypeError(f"PDHG takes terms f @ K with a linear K; got {type(t.f).__name__} @ {t.K}")
+        if len(simple) > 1 or not blocks:
+            raise TypeError(
+                "PDHG takes at least one term f @ K and at most one term without; got "
+                + ", ".join(type(t).__name__ for t in terms)
+            )
+        object.__setattr__(self, "objective", tuple(terms))
+        object.__setattr__(self, "g", simple[0] if simple else None)
+        object.__setattr__(self, "blocks", blocks)
+        # the norm is needed for the steps of every state, and costs tens of products: once, here
+        object.__setattr__(self, "norms", tuple(t.K.norm() for t in blocks))  # type: ignore[operator]
+
+    def init(self, x0: Tensor) -> PDHGState:
+        """Start at `x0` (*batch, *domain) with zero duals."""
+        duals = tuple(x0.new_zeros(*t.K.domain.batch(x0), *t.K.codomain.shape) for t in self.blocks)
+        tau = self._first_tau(x0)
+        return PDHGState(x0, duals, tau, self._sigmas(tau), x0, duals, 0)
+
+    def warm(self, state: PDHGState) -> PDHGState:
+        """A start at the estimate, duals and steps of a similar problem's state (another weight, say)."""
+        x, duals = state.x, state.duals
+        return PDHGState(x, duals, state.tau, self._sigmas(state.tau), x, duals, EPOCH)
+
+    def step(self, s: PDHGState) -> PDHGState:
+        x, duals = self._proximal_step(s)
+        rho = self.relaxation
+        if s.k + 1 < EPOCH or not math.log2((s.k + 1) / EPOCH).is_integer():
+            relaxed = tuple(torch.lerp(u, v, rho) for u, v in zip(s.duals, duals, strict=True))
+            return s._replace(x=torch.lerp(s.x, x, rho), duals=relaxed, k=s.k + 1)
+        # end of an epoch: steps from the distances travelled in it, at the unrelaxed and so feasible point
+        travelled = self._distance(x - s.start, [u - v for u, v in zip(duals, s.start_duals, strict=True)])
+        tau = travelled if s.k + 1 == EPOCH else (s.tau * travelled).sqrt()
+        tau = torch.where(tau.isfinite() & (tau > 0), tau, s.tau)
+        return PDHGState(x, duals, tau, self._sigmas(tau), x, duals, s.k + 1)
+
+    def certificate(self, s: PDHGState) -> dict[str, Tensor]:
+        """Relative gap and dual infeasibility, and the objective, at the point before relaxation.
+
+        gap: (P(x) - D(u)) / |P(x)| with D the dual over the images of values up to 1.5 times those of x, so that
+        P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that. infeasibility: how far
+        -sum K_i^T u_i is outside the domain of g*, as the norm of the step to it over that of the terms.
+        """
+        x, duals = self._proximal_step(s)
+        n = self.ndim
+        bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
+        primal, dual = torch.zeros_like(bound), torch.zeros_like(bound)
+        slope, size = torch.zeros_like(x), torch.zeros_like(bound)
+        for t, u in zip(self.blocks, duals, strict=True):
+            primal = primal + t(x)
+            dual = dual - t.f.conj(u)
+            back = t.K.adjoint(u)  # type: ignore[operator]
+            slope -= back
+            size = size + inner(back, back, n).sqrt()
+        if self.g is None:
+            dual = dual - bound * slope.abs().flatten(-n).sum(-1, dtype=torch.float64)
+            outside = slope
+        else:
+            primal = primal + self.g(x)
+            dual = dual - self.g.conj(slope, bound)
+            # the proximal map of a vanishing step of g* is the projection onto the closure of its domain
+            outside = slope - self.g.conj_prox(slope, 1e-6 * size / inner(x, x, n).sqrt().clamp(min=1e-300))
+        gap = (primal - dual) / primal.abs().clamp(min=1e-300)
+        infeasibility = inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
+        return {"gap": gap, "infeasibility": infeasibility, "objective": primal}
+
+    @property
+    def ndim(self) -> int:
+        return len(self.blocks[0].K.domain.shape)
+
+    def _proximal_step(self, s: PDHGState) -> tuple[Tensor, tuple[Tensor, ...]]:
+        back = [t.K.adjoint(u) for t, u in zip(self.blocks, s.duals, strict=True)]  # type: ignore[operator]
+        slope = back[0] if len(back) == 1 else torch.stack(back).sum(0) if len(back) > 2 else back[0] + back[1]
+        x = s.x - over_batch(s.tau, slope, self.ndim) * slope
+        if self.g is not None:
+            x = self.g.prox(x, s.tau)
+        ahead = 2 * x - s.x
+        duals = []
+        for t, u, sigma in zip(self.blocks, s.duals, s.sigmas, strict=True):
+            forward = t.K(ahead)
+            ascent = u + over_batch(sigma, forward, t.f.ndim) * forward
+            duals.append(t.f.conj_prox(ascent, sigma))
+        return x, tuple(duals)
+
+    def _sigmas(self, tau: Tensor) -> tuple[Tensor, ...]:
+        """Equal shares of tau sum_i sigma_i |K_i|^2 = 1."""
+        return tuple(1 / (len(self.norms) * norm**2 * tau) for norm in self.norms)
+
+    def _distance(self, dx: Tensor, duals: list[Tensor]) -> Tensor:
+        """The tau for which primal and dual distances weigh the same in the bound."""
+        scaled = torch.zeros_like(inner(dx, dx, self.ndim))
+        for t, u, norm in zip(self.blocks, duals, self.norms, strict=True):
+            scaled = scaled + len(self.norms) * norm**2 * inner(u, u, t.f.ndim)
+        return (inner(dx, dx, self.ndim) / scaled).sqrt()
+
+    def _first_tau(self, x0: Tensor) -> Tensor:
+        """From the sizes of a steepest-descent step off zero on the smooth terms, and of the duals there."""
+        zero = torch.zeros_like(x0)
+        descent, curvature = torch.zeros_like(x0), 0.0 * inner(x0, x0, self.ndim)
+        smooth = []
+        for t in self.blocks:
+            with contextlib.suppress(TypeError):  # a term without a gradient does not say how large x will be
+                descent = descent - t.grad(zero)
+                smooth.append(t)
+        for t in smooth:
+            forward = t.K(descent)
+            curvature = curvature + inner(forward, forward, t.f.ndim)
+        size = inner(descent, descent, self.ndim) / curvature
+        x = over_batch(size, descent, self.ndim) * descent
+        steep = 1e12  # the conjugate's proximal map of a long step is a (sub)gradient
+        tau = self._distance(x, [t.f.conj_prox(steep * t.K(x), steep) for t in self.blocks])
+        fallback = torch.full_like(tau, 1 / sum(norm**2 for norm in self.norms) ** 0.5)
+        return torch.where(tau.isfinite() & (tau > 0), tau, fallback)
