@@ -38,17 +38,17 @@ class CGLS(Solver):
         n, m = len(self.A.domain.shape), len(self.A.codomain.shape)
         forward = self.A(s.direction)
         curvature = inner(forward, forward, m)
-        # a solved item of the batch stands still
-        alpha = torch.where(curvature > 0, s.norm2 / curvature, 0.0)
+        # a solved item of the batch stands still; one that is not a number stays so
+        alpha = torch.where(curvature == 0, 0.0, s.norm2 / curvature)
         x = s.x + over_batch(alpha, s.x, n) * s.direction
         residual = s.residual - over_batch(alpha, forward, m) * forward
         gradient = self.A.adjoint(residual)
         norm2 = inner(gradient, gradient, n)
-        beta = torch.where(s.norm2 > 0, norm2 / s.norm2, 0.0)
+        beta = torch.where(s.norm2 == 0, 0.0, norm2 / s.norm2)
         direction = gradient + over_batch(beta, gradient, n) * s.direction
         return CGLSState(x, residual, gradient, direction, norm2, s.norm2_start)
 
     def certificate(self, s: CGLSState) -> dict[str, Tensor]:
         """`gradient` as above, and half the squared residual."""
-        relative = torch.where(s.norm2_start > 0, (s.norm2 / s.norm2_start).sqrt(), 0.0)
+        relative = torch.where(s.norm2_start == 0, 0.0, (s.norm2 / s.norm2_start).sqrt())
         return {"gradient": relative, "objective": 0.5 * inner(s.residual, s.residual, len(self.A.codomain.shape))}
