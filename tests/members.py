@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.core import External, Latent, Linear, Operator, Space, Stack, Sum
+from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
 from invreg.operators import Gradient, LeastSquares, Parallel2D, WeightedLeastSquares, XRay
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
+from invreg.solvers import CGLS, PDHG
 
 
 @dataclass(frozen=True)
@@ -269,4 +270,58 @@ FUNCTIONALS: list[Term] = [
     Term("FromPrior, L1", lambda: _from_prior("L1Prior"), _NO_CONJ, "deepinv", FIELD),
     Term("FromPrior, Tikhonov", lambda: _from_prior("Tikhonov"), _NO_CONJ, "deepinv", FIELD),
     Term("Denoise", _denoise, _PROX_ONLY, "deepinv", FIELD),
+]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver on min_x sum w (A x - y)^2 / 2 + sum_i r_i |(D x)_i| over low <= x <= high, small and in float64.
+
+    y may have batch axes; the weights w and radii r are those of one item.
+    """
+
+    name: str
+    solver: Callable[["Method"], Solver]
+    y: Tensor
+    weights: Tensor
+    radius: Tensor
+    low: float = -math.inf
+    high: float = math.inf
+    lacks: dict[str, str] = field(default_factory=dict)
+    needs: str | None = None
+    A: Linear = field(default_factory=lambda: _rays(0.0, 0.4, 1.2, 1.5707963, 2.0, 2.9, -0.3).double())
+    D: Linear = field(default_factory=lambda: Gradient((8, 9)))
+
+    def make(self) -> Solver:
+        return self.solver(self)
+
+    def start(self) -> Tensor:
+        return torch.zeros(*self.y.shape[:-2], *self.A.domain.shape, dtype=torch.float64)
+
+    @staticmethod
+    def dense(A: Linear) -> np.ndarray:
+        basis = torch.eye(A.domain.size, dtype=torch.float64).reshape(-1, *A.domain.shape)
+        return A(basis).reshape(A.domain.size, -1).T.numpy()
+
+
+def _pdhg(case: Method) -> Solver:
+    terms: list[Functional] = [
+        WeightedLeastSquares(case.y, case.weights.to(case.y).expand_as(case.y)) @ case.A,
+        GroupL1(case.radius.to(case.y)) @ case.D,
+    ]
+    bounded = math.isfinite(case.low) or math.isfinite(case.high)
+    return PDHG([*terms, Box(case.low, case.high)] if bounded else terms)
+
+
+_ALL = torch.ones(7, 11, dtype=torch.float64)
+_IMAGE = torch.ones(8, 9, dtype=torch.float64)
+_VIEWS = 2 * uniform(7, 11, seed=4)
+
+_NO_GAP = {"gap": "the size of a gradient does not bound the objective"}
+
+SOLVERS = [
+    Method("PDHG, TV", _pdhg, _VIEWS, _ALL, 0.1 * _IMAGE),
+    Method("PDHG, bounds", _pdhg, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
+    Method("PDHG, weights", _pdhg, _VIEWS, 3 * uniform(7, 11, seed=5), 0.2 * uniform(8, 9, seed=6), low=0.0),
+    Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
 ]
