@@ -75,7 +75,7 @@ def survey(config: "Config", clock: Clock) -> Survey:
         raw = load(config, slice(first, end, step))
     with clock("correct"):
         scan = corrected(config, raw, config.correct.centre)
-    warnings = (*scan.warnings, *_wide(config, scan))
+    warnings = (*scan.warnings, *_wide(config, scan), *_wedge(scan))
     detectors = scan.projections.shape[2]
     size = config.image.size or detectors
     if size > 4 * detectors:
@@ -175,3 +175,15 @@ def _wide(config: "Config", scan: Scan) -> tuple[str, ...]:
         return ()
     told = f"at the detector's ends the line integrals are still {level:.0%} of their largest: "
     return (told + "something reaches past the detector, so the level and the rim of the image are not to be trusted",)
+
+
+def _wedge(scan: Scan) -> tuple[str, ...]:
+    """A warning where part of the half turn is not seen at all."""
+    turn = np.sort(np.rad2deg(scan.angles) % 180)
+    gaps = np.diff(turn, append=turn[0] + 180)
+    widest = float(gaps.max())
+    if widest < max(10.0, 3 * float(np.median(gaps))):
+        return ()
+    return (
+        f"no view falls in a wedge of {widest:.0f} degrees of the half turn: edges along such rays are not measured",
+    )

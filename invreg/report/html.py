@@ -22,10 +22,9 @@ section { border-top: 1px solid var(--line); padding: 1.6rem 0 1.2rem; }
 .lead { color: var(--soft); max-width: 46rem; margin: 0 0 1rem; }
 .verdict { border-left: 4px solid var(--tone); padding: .35rem 0 .35rem .9rem; font-weight: 600; }
 .good { --tone: var(--good); } .warn { --tone: var(--warn); } .bad { --tone: var(--bad); }
-.key { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: .8rem 1.4rem;
-  margin: 1.5rem 0 1.8rem; padding: 0; }
+.key { display: flex; flex-wrap: wrap; gap: .8rem 2.6rem; margin: 1.5rem 0 1.8rem; padding: 0; }
 .key div { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
-.key dt { color: var(--soft); font-size: .8rem; }
+.key dt { color: var(--soft); font-size: .8rem; white-space: nowrap; }
 .key dd { margin: 0; font-size: 1.2rem; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 1.2rem; align-items: start; }
 .one { max-width: 760px; }

@@ -85,7 +85,8 @@ def _headline(config: "Config", seen: Survey, kept: Checkpoint, shown: Shown) ->
     ]
     out += [(f"{weight['value']:.3g}", "weight λ")] if weight else []
     out += [(f"{max(gaps):.1e}", "gap, at most")] if gaps else []
-    out += [(f"{value:.3f}" if name != "PSNR" else f"{value:.1f} dB", name) for name, value in shown.metrics.items()]
+    if shown.metrics:
+        out += [(f"{shown.metrics['PSNR']:.1f} dB", "PSNR"), (f"{shown.metrics['SSIM']:.3f}", "SSIM")]
     return out
 
 
@@ -124,8 +125,10 @@ def _against(shown: Shown) -> str:
 
 def _measurement(seen: Survey, shown: Shown, warnings: list[str]) -> str:
     raw, g = seen.raw.projections[:, shown.index], seen.geometry
-    low, high = window(raw)
-    out = figure(png(shrunk(raw, LARGE), low, high), f"As stored: {seen.raw.kind}", bar=(low, high, ""), wide=True)
+    out = ""
+    if not np.array_equal(raw, shown.sinogram):
+        low, high = window(raw)
+        out = figure(png(shrunk(raw, LARGE), low, high), f"As stored: {seen.raw.kind}", bar=(low, high, ""), wide=True)
     low, high = window(shown.sinogram)
     out += figure(
         png(shrunk(shown.sinogram, LARGE), low, high), "Line integrals, corrected", bar=(low, high, ""), wide=True
