@@ -8,6 +8,7 @@ import argparse
 import difflib
 import errno
 import json
+import os
 import re
 import shlex
 import sys
@@ -155,6 +156,8 @@ def _run(args: argparse.Namespace) -> int:
         return doctor(args.json)
     if args.verb == "recipes":
         return _recipes(args.json)
+    # numpy's small systems gain nothing from threads, and its waiting ones slow all others down up to 50 times
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     config = _config(args)
     return {"info": _info, "plan": _plan, "reconstruct": _reconstruct}[args.verb](args, config)
 
