@@ -125,7 +125,7 @@ def _waves(n: int, angles: Array, radius: float) -> list[tuple[int, npt.NDArray[
     orders = [(k, int(np.ceil(np.pi * k / n * radius)) + 3) for k in range(1, n // 2)]  # a few to spare
     orders = [(k, m) for k, m in orders if 2 * m + 1 < 0.95 * both.size and m < ORDERS]
     orders = orders[:: max(1, -(-len(orders) // WAVES))]
-    bases = {m: _basis(both, m) for _, m in orders}
+    bases = {m: basis_of(both, m) for _, m in orders}
     return [(k, bases[m]) for k, m in orders]
 
 
@@ -140,7 +140,7 @@ def _misfit(basis: npt.NDArray[np.complex128], view: npt.NDArray[np.complex128],
     return (2 * count - basis.shape[1]) * np.log(np.maximum(1 - fitted / total, 1e-12))
 
 
-def _basis(angles: Array, orders: int) -> npt.NDArray[np.complex128]:
+def basis_of(angles: Array, orders: int) -> npt.NDArray[np.complex128]:
     """Orthonormal columns spanning exp(i k angle), |k| <= orders; what the angles do not tell apart is left out."""
     columns = np.exp(1j * np.outer(angles, np.arange(-orders, orders + 1)))
     left, strength, _ = np.linalg.svd(columns, full_matrices=False)

@@ -1,32 +1,54 @@
-"""How noisy the line integrals are, from the flats or from the sinogram itself."""
+"""How noisy the line integrals are, from the flats and from the sinogram itself."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from invreg.io.centre import EDGE, basis_of, inside, truncation
 from invreg.io.scan import Scan
 
+Array = npt.NDArray[Any]
+
 FLOOR = 1e-3  # transmission below which no noise is propagated
+VIEWS, WAVES = 120, 20  # as many are enough to see how well the views fit together
 _DIFFERENCE = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / np.sqrt(70)  # unit variance for white noise
 _BLOCK = 32
 
 
 def line_integral_std(scan: Scan) -> tuple[npt.NDArray[np.float32], str]:
-    """Standard deviation of the noise in line integrals, (row,), and in words where it comes from.
+    """Standard deviation of what no object explains in the line integrals, (row,), and in words where it comes from.
 
-    It is the root mean square over views and bins. With three flats or more, their variance against their mean
-    gives the gain of the detector, the darks' variance its read noise, and both are propagated through the
-    logarithm. Else it is read from the differences of fourth order along the detector, robustly (median of the
-    absolute values over blocks of bins), which takes noise of neighbouring bins for independent.
+    The root mean square over views and bins, the larger of two estimates. One needs three flats or more: their
+    variance against their mean gives the gain of the detector, the darks' variance its read noise, and both are
+    propagated through the logarithm. The other is `sinogram_std`; of parallel views with a known axis it also
+    sees how badly they fit together, from a flickering source, drift or vibration.
     """
-    enough = scan.flats is not None and scan.flats.shape[0] >= 3
-    if enough and scan.kind != "transmission":
-        return _from_flats(scan)
+    known = scan.kind == "line integrals" and scan.fan is None and scan.centre is not None
+    known &= bool(np.isfinite(scan.projections).all())
+    std = sinogram_std(_integrals(scan), *((scan.angles, scan.centre) if known else ()))
+    how = "how the views fit together" if known else "the differences of neighbouring bins"
+    reason = f"standard deviation {_words(std)} from {how}"
+    if scan.flats is None or scan.flats.shape[0] < 3 or scan.kind == "transmission":
+        return std, reason
+    counted, told = _from_flats(scan)
+    if counted.mean() < std.mean():
+        return std, f"{reason}; photon and read noise alone would be {_words(counted)}"
+    return counted, told
+
+
+def _integrals(scan: Scan) -> npt.NDArray[np.float32]:
+    """Line integrals from values of any kind, well enough to tell their noise, without the bad pixels."""
     values = scan.projections
+    if scan.kind == "counts" and scan.flats is not None:
+        dark = 0 if scan.darks is None else scan.darks.mean(0)
+        beam = scan.flats.mean(0) - dark
+        values = (values - dark) / np.where(beam > 0, beam, np.nan)
+    elif scan.kind != "line integrals":
+        values = values / np.nanmax(values)
     if scan.kind != "line integrals":
-        floor = FLOOR * float(np.nanmax(values))
-        values = -np.log(np.maximum(values, floor))
-    std = sinogram_std(values)
-    return std, f"standard deviation {_words(std)} from the differences of neighbouring bins"
+        values = -np.log(np.maximum(values, FLOOR))
+    return values
 
 
 def _from_flats(scan: Scan) -> tuple[npt.NDArray[np.float32], str]:
@@ -58,8 +80,15 @@ def _from_flats(scan: Scan) -> tuple[npt.NDArray[np.float32], str]:
     return std, reason
 
 
-def sinogram_std(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Standard deviation of white noise in (angle, row, detector), (row,), blind to what is smooth."""
+def sinogram_std(
+    values: npt.NDArray[np.float32], angles: Array | None = None, centre: float | None = None
+) -> npt.NDArray[np.float32]:
+    """Standard deviation of the noise in line integrals (angle, row, detector), (row,), read from themselves.
+
+    The differences of fourth order along the detector tell it, robustly (median of the absolute values over blocks
+    of bins), if it is white. With the angles and the axis of an object inside the detector, what of each wave no
+    object of that size can produce (see `centre.consistency`) tells it for the waves that the views resolve.
+    """
     n = values.shape[2]
     if n < _DIFFERENCE.size:
         return np.zeros(values.shape[1], np.float32)
@@ -67,7 +96,36 @@ def sinogram_std(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     cuts = np.arange(_BLOCK, high.shape[2] - _BLOCK // 2, _BLOCK)
     blocks = np.split(np.abs(high), cuts, axis=2)
     squares = [(1.4826 * np.nanmedian(block, axis=(0, 2))) ** 2 for block in blocks]
-    return np.sqrt(np.average(squares, axis=0, weights=[b.shape[2] for b in blocks])).astype(np.float32)
+    white = np.average(squares, axis=0, weights=[b.shape[2] for b in blocks])
+    if angles is None or centre is None or truncation(values) > EDGE:
+        return np.sqrt(white).astype(np.float32)
+    waves, power = _unexplained(values[:: -(-len(values) // VIEWS)], angles[:: -(-len(values) // VIEWS)], centre)
+    if not waves.size:
+        return np.sqrt(white).astype(np.float32)
+    resolved = np.arange(waves[-1] + 1)
+    total = np.stack([np.interp(resolved, waves, row) for row in power.T]).sum(1) + (n - waves[-1]) * white
+    return np.sqrt(total / (n + 1)).astype(np.float32)
+
+
+def _unexplained(values: Array, angles: Array, centre: float) -> tuple[Array, Array]:
+    """Some waves (over twice the detector) and the variance that each would have if it were white, (wave, row)."""
+    n = values.shape[2]
+    first, last = inside(values)
+    radius = 1.05 * max(last - centre, centre - first) + 2
+    both = np.concatenate([angles, angles + np.pi])
+    reach = int((0.4 * both.size - 4) * n / (np.pi * radius))
+    if reach < 1:
+        return np.empty(0), np.empty((0, values.shape[1]))
+    waves = np.unique(np.geomspace(1, min(reach, n // 2), WAVES).astype(int))
+    spectrum = np.fft.rfft(values.astype(np.float64), 2 * n, axis=2)
+    power = []
+    for k in waves:
+        basis = basis_of(both, int(np.ceil(np.pi * k / n * radius)) + 3)
+        view = spectrum[:, :, k] * np.exp(1j * np.pi * k / n * centre)
+        pair = np.concatenate([view, view.conj()])
+        rest = (np.abs(pair) ** 2).sum(0) - (np.abs(basis.conj().T @ pair) ** 2).sum(0)
+        power.append(rest / (both.size - basis.shape[1]) / n)
+    return waves, np.array(power)
 
 
 def _words(std: npt.NDArray[np.float32]) -> str:

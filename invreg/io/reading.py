@@ -148,7 +148,7 @@ def _angles(
     if not np.isfinite(values).all():
         raise InputError(f"{path}: some angles are not finite numbers; give them with angles=")
     radians, unit, notes = angle_module.to_radians(values, label, angle_unit, str(path))
-    return radians, {"angles": source if "angles" in told.sources else f"{source}, {unit}"}, notes
+    return radians, {"angles": source if source.endswith(("degrees", "radians")) else f"{source}, {unit}"}, notes
 
 
 def _views(path: Path, views: int | slice | None, count: int) -> npt.NDArray[np.int64]:
