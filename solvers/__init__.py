@@ -3,7 +3,8 @@
 if __name__ != "invreg.solvers":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.solvers, not solvers")
 
+from invreg.solvers.choose import Choice, discrepancy
 from invreg.solvers.krylov import CGLS
 from invreg.solvers.pdhg import PDHG
 
-__all__ = ["CGLS", "PDHG"]
+__all__ = ["CGLS", "PDHG", "Choice", "discrepancy"]

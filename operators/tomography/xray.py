@@ -45,6 +45,7 @@ class XRay(External):
             _Half(geometry, np.flatnonzero(~rows), -sin[~rows], -cos[~rows], w, h, self.pixel_size, True),
         ]
         self._halves = [half for half in self._halves if half.views.size]
+        self._norm: float | None = None
 
     def _forward(self, x: Tensor) -> Tensor:
         images = _numpy(x, self.domain.shape)
@@ -67,6 +68,11 @@ class XRay(External):
         for sinogram, image in zip(sinograms[whole:], images[whole:], strict=True):
             self._backproject_in_parts(sinogram, image)
         return x.reshape(*self.codomain.batch(y), *self.domain.shape).to(y.device)
+
+    def norm(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+        if self._norm is None:  # a memo: it costs tens of products and each solve asks for it
+            self._norm = super().norm(device, dtype)
+        return self._norm
 
     def _backproject(self, sinogram: Array, image: Array) -> None:
         for i, half in enumerate(self._halves):

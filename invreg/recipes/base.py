@@ -1,0 +1,48 @@
+"""What a recipe is and what it gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from invreg.operators import XRay
+
+if TYPE_CHECKING:  # pydantic comes with it
+    from invreg.recipes.config import Config
+
+Progress = Callable[[Mapping[str, Any]], object]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """The weight of the prior: its value and why; the trials; images (h, w) of one row at neighbouring values."""
+
+    value: float
+    reason: str
+    trials: list[dict[str, float]] = field(default_factory=list)
+    neighbours: list[tuple[float, Tensor]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Images (row, h, w), why the solver stopped (status as in `Result`, and in words), its history and weight."""
+
+    x: Tensor
+    status: str
+    summary: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+    weight: Weight | None = None
+    gap: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`run(A, y, config, std, progress)`: y (row, angle, detector) line integrals, std (row,) of their noise.
+
+    `progress` is given each new row of the history with its `stage` in words.
+    """
+
+    name: str
+    summary: str
+    run: Callable[[XRay, Tensor, "Config", Tensor, Progress], Reconstruction]

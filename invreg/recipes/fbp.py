@@ -1,0 +1,19 @@
+"""Filtered back-projection."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from invreg.operators import XRay, fbp
+from invreg.recipes.base import Progress, Recipe, Reconstruction
+
+if TYPE_CHECKING:
+    from invreg.recipes.config import Config
+
+
+def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:
+    x = fbp(y, A.geometry, A.domain.shape, filter=config.fbp.filter, A=A)
+    return Reconstruction(x, "converged", f"filtered back-projection ({config.fbp.filter} filter) in one pass")
+
+
+FBP_RECIPE = Recipe("fbp", "filtered back-projection: direct, for many views", run)

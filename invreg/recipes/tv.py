@@ -1,0 +1,112 @@
+"""Total variation: the most regular image that explains the measurement up to its noise."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from invreg.core import Functional, Result, solve
+from invreg.operators import LeastSquares, XRay, fbp
+from invreg.priors import TV, NonNegative
+from invreg.recipes.base import Progress, Recipe, Reconstruction, Weight
+from invreg.solvers import PDHG, Choice, discrepancy
+
+if TYPE_CHECKING:
+    from invreg.recipes.config import Config
+
+MAX_ITER, TOL = 3000, 1e-3
+TRIAL_ITER, TRIAL_TOL = 120, 2e-2  # the residual settles long before the gap closes
+TRIAL_ROWS = 2
+NEIGHBOURS = (1 / 3, 3.0)
+
+
+class Problem:
+    """min_{x >= 0} |A x - y|^2 / 2 + weight * prior(x) over rows (row, h, w), with prior = `prior(rows)`."""
+
+    def __init__(self, A: XRay, y: Tensor, prior: Callable[[slice], Functional], std: Tensor, stage: str) -> None:
+        self.A, self.y, self.prior, self.std, self.stage = A, y, prior, std, stage
+
+    def solver(self, weight: float, rows: slice = slice(None)) -> PDHG:
+        return PDHG([LeastSquares(self.y[rows]) @ self.A, weight * self.prior(rows), NonNegative()])
+
+    def solve(
+        self, weight: float, x0: Tensor, state: Any, limits: tuple[int, float], report: Progress, rows: slice
+    ) -> Result:
+        solver = self.solver(weight, rows)
+        start = x0[rows] if state is None else solver.warm(state)
+        return solve(solver, start, max_iter=limits[0], tol=limits[1], callback=report)
+
+    def choose(self, x0: Tensor, start: float, report: Progress, state: Any = None) -> tuple[Choice, slice]:
+        """The weight by the discrepancy principle, from at most TRIAL_ROWS rows in the middle."""
+        first = max(0, (len(self.y) - TRIAL_ROWS) // 2)
+        rows = slice(first, first + TRIAL_ROWS)
+
+        def residual(x: Tensor) -> float:
+            return float((self.A(x) - self.y[rows]).square().mean(dtype=torch.float64).sqrt())
+
+        def at(weight: float, state: Any) -> Result:
+            return self.solve(weight, x0, state, (TRIAL_ITER, TRIAL_TOL), report, rows)
+
+        target = float(self.std[rows].square().mean().sqrt())
+        return discrepancy(at, residual, target, start, state=state), rows
+
+
+def staged(progress: Progress, history: list[dict[str, Any]], stage: str) -> Progress:
+    """A callback that notes the rows of a stage and passes them on."""
+
+    def report(row: Mapping[str, Any]) -> None:
+        history.append({**row, "stage": stage})
+        progress(history[-1])
+
+    return report
+
+
+def first_weight(A: XRay, std: Tensor) -> float:
+    """Where the search starts: the size of noise in A^T y, next to the largest slope the data can balance."""
+    return 2.0 * float(std.square().mean().sqrt()) * A.norm() / A.domain.shape[0] ** 0.5
+
+
+def finish(
+    problem: Problem, config: "Config", x0: Tensor, progress: Progress, history: list[dict[str, Any]], start: float
+) -> Reconstruction:
+    """Choose the weight unless it is given, solve to the tolerance, and look at the neighbouring weights."""
+    choice = None
+    if config.prior.weight == "auto":
+        choice, rows = problem.choose(x0, start, staged(progress, history, f"weight of {problem.stage}"))
+    value = config.prior.weight if choice is None else choice.value
+    assert isinstance(value, float)
+    limits = (config.solver.max_iter or MAX_ITER, config.solver.tol or TOL)
+    every = slice(None)
+    state = choice.result.state if choice is not None and choice.result.x.shape == x0.shape else None
+    report = staged(progress, history, problem.stage)
+    result = problem.solve(value, x0, state, limits, report, every)
+    weight = None
+    if choice is not None:
+        images = [(value, result.x[rows][:1])]
+        for factor in NEIGHBOURS if result.status != "interrupted" else ():
+            one = slice(rows.start, rows.start + 1)
+            near = problem.solve(value * factor, result.x, None, (TRIAL_ITER, TRIAL_TOL), progress_off, one)
+            images.append((value * factor, near.x))
+        images.sort(key=lambda pair: pair[0])
+        weight = Weight(value, choice.reason, choice.trials, [(v, x[0]) for v, x in images])
+    gap = result.history[-1]["gap"] if result.history else None
+    return Reconstruction(result.x, result.status, str(result), history, weight, gap)
+
+
+def progress_off(row: Mapping[str, Any]) -> None:
+    """A side solve that is not shown."""
+
+
+def first_image(A: XRay, y: Tensor) -> Tensor:
+    """Where the solve starts: a smoothed filtered back-projection without its negative part."""
+    return fbp(y, A.geometry, A.domain.shape, filter="hann", A=A).clamp_(min=0)
+
+
+def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:
+    problem = Problem(A, y, lambda rows: TV(A.domain.shape), std, "total variation")
+    with torch.no_grad():
+        return finish(problem, config, first_image(A, y), progress, [], first_weight(A, std))
+
+
+TV_RECIPE = Recipe("tv", "total variation: piecewise flat images, for few views", run)
