@@ -11,16 +11,14 @@ FEW = 8  # below this many views a scan over a few degrees is thinkable
 REMEDY = 'say angle_unit="radians" or angle_unit="degrees"'
 
 
-def unit_of(label: str | None, where: str) -> str | None:
-    """ "degrees", "radians" or None for the label of a file. Raises InputError for another word."""
+def unit_of(label: str | None) -> str | None:
+    """ "degrees", "radians" or None for the label of a file; another word as it is."""
     word = (label or "").strip().lower()
     if word in ("", "1", "none"):
         return None
     if word.startswith("deg") or word == "°":
         return "degrees"
-    if word.startswith("rad"):
-        return "radians"
-    raise InputError(f"{where}: unknown unit of angle {label!r}; expected degrees or radians; {REMEDY}")
+    return "radians" if word.startswith("rad") else word
 
 
 def to_radians(
@@ -33,7 +31,7 @@ def to_radians(
     """
     unit, span, n = told or label, float(np.ptp(values)) if values.size else 0.0, values.size
     if unit not in (None, "degrees", "radians"):
-        raise InputError(f"angle_unit is {unit!r}; expected degrees or radians")
+        raise InputError(f"{where}: unknown unit of angle {unit!r}; expected degrees or radians; {REMEDY}")
     small = n >= FEW and 0 < span <= 2 * np.pi + 0.1
     seen = f"{where}: {n} angles from {values.min():g} to {values.max():g}" if n else where
     if told is None and label == "degrees" and small:

@@ -56,11 +56,10 @@ def _counts(scan: Scan, limit: float | None) -> None:
             f"{scan.name}: flats reach {top:g} where the projections can count only to {limit:g}; "
             "flats must be averaged, not summed, over frames of the same exposure"
         )
-    full = limit if limit is not None else top if np.log2(top + 1) in (8, 10, 12, 14, 16) else np.inf
-    share = float((scan.flats >= full).mean())
-    if share > MANY:
+    share = float((scan.flats == top).mean())
+    if share > MANY and top in (limit, *(2.0**bits - 1 for bits in (8, 10, 12, 14, 16))):
         raise InputError(
-            f"{scan.name}: {share:.0%} of the flats' pixels are saturated at {full:g}; "
+            f"{scan.name}: {share:.0%} of the flats' pixels are saturated at {top:g}; "
             "flats must be below saturation: measure them with less exposure"
         )
     dark = 0.0 if scan.darks is None else scan.darks.mean(0)

@@ -30,7 +30,7 @@ def header(path: Path, file: Any) -> Header:
     if "theta" in group:
         where = f"{path}:/exchange/theta"
         fields["angles"] = vector(group["theta"], where)
-        fields["angle_unit"] = unit_of(label(group["theta"]), where)
+        fields["angle_unit"] = unit_of(label(group["theta"]))
     for key in _PIXEL:
         if key in file:
             where = f"{path}:/{key}"

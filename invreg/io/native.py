@@ -35,7 +35,7 @@ def header(path: Path, file: Any) -> Header:
             fields[key] = in_file(path, file[key])
     if "angles" in file:
         where = f"{path}:/angles"
-        fields |= {"angles": vector(file["angles"], where), "angle_unit": unit_of(label(file["angles"]), where)}
+        fields |= {"angles": vector(file["angles"], where), "angle_unit": unit_of(label(file["angles"]))}
     lengths = {
         key: length(scalar(file[key], f"{path}:/{key}"), label(file[key]) or "pixel", f"{path}:/{key}")
         for key in ("pixel_size", "source_origin", "source_detector")

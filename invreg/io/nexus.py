@@ -42,7 +42,7 @@ def header(path: Path, file: Any) -> Header:
         where = f"{path}:{angle.name}"
         values = vector(angle, where)
         fields["angles"] = values[index["projections"]] if values.size == frames else values
-        fields |= {"angle_unit": unit_of(label(angle), where), "sources": {"angles": angle.name}}
+        fields |= {"angle_unit": unit_of(label(angle)), "sources": {"angles": angle.name}}
     size = _first(entry, detector, "x_pixel_size")
     if size is not None:
         where = f"{path}:{size.name}"
