@@ -47,7 +47,8 @@ class Clock:
 class Progress:
     """Says stage, iteration, gap and time left of the rows at work, on the error stream.
 
-    rows: how many there are in all. tol: the gap at which a solve ends. quiet: say nothing.
+    rows: first and end of all. tol: the gap at which a solve ends, unless a row of the history says its own `tol`,
+    as that of a short trial. quiet: say nothing.
     """
 
     def __init__(self, rows: tuple[int, int], tol: float, quiet: bool = False) -> None:
@@ -91,12 +92,15 @@ class Progress:
         """A row of the history with its `stage`."""
         if self.quiet:
             return
-        now, gap = time.monotonic(), float(row.get("gap", math.nan))
+        now, gap, tol = time.monotonic(), float(row.get("gap", math.nan)), float(row.get("tol", self.tol))
         if row.get("stage", "") != self.stage:
             self.stage, self.start, self.first_gap, self.said = row.get("stage", ""), now, gap, 0.0
-        share = self._share(gap)
+        share = self._share(gap, tol)
         told = f"iter {row['iter']:.0f}" if "iter" in row else ""
-        told += f"  gap {gap:.1e} of {self.tol:.0e}" if math.isfinite(gap) else ""
+        if math.isfinite(gap):
+            told += f"  gap {gap:.1e} of {tol:.0e}"
+        elif "residual" in row:
+            told += f"  residual {row['residual']:.2f} times the noise"
         left = self._left(share, now)
         told += f"  {left}" if left else ""
         where = f"rows {self.batch[0]}:{self.batch[1]} of {self.rows[0]}:{self.rows[1]}  {self.stage}"
@@ -106,11 +110,11 @@ class Progress:
             self.said = now
             self.say(f"{where}  {told}")
 
-    def _share(self, gap: float) -> float:
+    def _share(self, gap: float, tol: float) -> float:
         """The part of this stage that is done: gaps fall by a factor in a time, so their logarithm counts."""
-        if not (gap > 0 and self.first_gap > self.tol):
+        if not (gap > 0 and self.first_gap > tol):
             return 0.0
-        return min(1.0, max(0.0, math.log(self.first_gap / gap) / math.log(self.first_gap / self.tol)))
+        return min(1.0, max(0.0, math.log(self.first_gap / gap) / math.log(self.first_gap / tol)))
 
     def _left(self, share: float, now: float) -> str:
         rest = math.nan

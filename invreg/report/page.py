@@ -207,7 +207,7 @@ def _weight(kept: Checkpoint, seen: Survey) -> str:
         svg = chart(
             [("residual", x, y)],
             x="weight λ",
-            y="residual |Ax − y|",
+            y="root mean square of Ax − y",
             log="xy",
             lines=target,
             mark=(weight["value"], float(y[near])),
@@ -235,7 +235,11 @@ def _convergence(kept: Checkpoint) -> str:
     stage = history[-1].get("stage") if history else None
     rows = [r for r in history if r.get("stage") == stage]
     out = ""
-    for name, label in (("gap", "gap, relative to the objective"), ("objective", "objective")):
+    for name, label in (
+        ("gap", "gap, relative to the objective"),
+        ("objective", "objective"),
+        ("residual", "residual, times the noise"),
+    ):
         points = [(r["iter"], r[name]) for r in rows if name in r and np.isfinite(r[name]) and r[name] > 0]
         if len(points) > 1:
             x, y = np.array(points).T
@@ -246,7 +250,9 @@ def _convergence(kept: Checkpoint) -> str:
         "The gap bounds how far the objective is from its minimum: below the tolerance the image is the solution of "
         "the stated problem, not a stage on the way there."
     )
-    return section("Convergence", f'<div class="row">{out}</div>{facts(table)}', lead if out else "")
+    return section(
+        "Convergence", f'<div class="row">{out}</div>{facts(table)}', lead if any("gap" in r for r in rows) else ""
+    )
 
 
 def _residual(seen: Survey, shown: Shown) -> str:
