@@ -69,7 +69,7 @@ class XRay(External):
             self._backproject_in_parts(sinogram, image)
         return x.reshape(*self.codomain.batch(y), *self.domain.shape).to(y.device)
 
-    def norm(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         if self._norm is None:  # a memo: it costs tens of products and each solve asks for it
             self._norm = super().norm(device, dtype)
         return self._norm
