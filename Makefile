@@ -11,7 +11,7 @@ demo: .venv/ready
 		$(BIN)/invreg reconstruct data/$$name.h5 --out out/$$name --force || exit; \
 	done
 	@for name in $(MEASUREMENTS); do \
-		echo "$$name: picture $(CURDIR)/out/$$name/$$name.png, report $(CURDIR)/out/$$name/report.html"; \
+		echo "$$name: picture $(CURDIR)/out/$$name/preview.png, report $(CURDIR)/out/$$name/report.html"; \
 	done
 
 test: .venv/ready
