@@ -19,22 +19,24 @@ _BLOCK = 32
 def line_integral_std(scan: Scan) -> tuple[npt.NDArray[np.float32], str]:
     """Standard deviation of what no object explains in the line integrals, (row,), and in words where it comes from.
 
-    The root mean square over views and bins, the larger of two estimates. One needs three flats or more: their
-    variance against their mean gives the gain of the detector, the darks' variance its read noise, and both are
-    propagated through the logarithm. The other is `sinogram_std`; of parallel views with a known axis it also
-    sees how badly they fit together, from a flickering source, drift or vibration.
+    The root mean square over views and bins. With three flats or more, their variance against their mean gives the
+    gain of the detector, the darks' variance its read noise, and both are propagated through the logarithm; without
+    them the differences of neighbouring bins tell the noise (`by_bins`). For parallel views with a known axis
+    `by_consistency` adds how badly they fit together, from a flickering source, drift or vibration.
     """
-    known = scan.kind == "line integrals" and scan.fan is None and scan.centre is not None
-    known &= bool(np.isfinite(scan.projections).all())
-    std = sinogram_std(_integrals(scan), *((scan.angles, scan.centre) if known else ()))
-    how = "how the views fit together" if known else "the differences of neighbouring bins"
-    reason = f"standard deviation {_words(std)} from {how}"
-    if scan.flats is None or scan.flats.shape[0] < 3 or scan.kind == "transmission":
+    values = _integrals(scan)
+    if scan.flats is not None and scan.flats.shape[0] >= 3 and scan.kind != "transmission":
+        std, reason = _from_flats(scan)
+    else:
+        std = by_bins(values)
+        reason = f"standard deviation {_words(std)} from the differences of neighbouring bins"
+    if scan.fan is not None or scan.centre is None or not np.isfinite(values).all():
         return std, reason
-    counted, told = _from_flats(scan)
-    if counted.mean() < std.mean():
-        return std, f"{reason}; photon and read noise alone would be {_words(counted)}"
-    return counted, told
+    together = by_consistency(values, scan.angles, scan.centre, std)
+    if together is None or (together.mean() < 1.1 * std.mean() and scan.flats is not None):
+        return std, reason
+    how = "flats alone" if scan.flats is not None else "neighbouring bins alone"
+    return together, f"standard deviation {_words(together)} from how the views fit together ({_words(std)} from {how})"
 
 
 def _integrals(scan: Scan) -> npt.NDArray[np.float32]:
@@ -80,14 +82,11 @@ def _from_flats(scan: Scan) -> tuple[npt.NDArray[np.float32], str]:
     return std, reason
 
 
-def sinogram_std(
-    values: npt.NDArray[np.float32], angles: Array | None = None, centre: float | None = None
-) -> npt.NDArray[np.float32]:
-    """Standard deviation of the noise in line integrals (angle, row, detector), (row,), read from themselves.
+def by_bins(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Standard deviation of white noise in line integrals (angle, row, detector), (row,), from neighbouring bins.
 
-    The differences of fourth order along the detector tell it, robustly (median of the absolute values over blocks
-    of bins), if it is white. With the angles and the axis of an object inside the detector, what of each wave no
-    object of that size can produce (see `centre.consistency`) tells it for the waves that the views resolve.
+    Differences of fourth order, robustly: the median of their absolute values over blocks of bins. Too high where
+    an object is all edges.
     """
     n = values.shape[2]
     if n < _DIFFERENCE.size:
@@ -96,14 +95,28 @@ def sinogram_std(
     cuts = np.arange(_BLOCK, high.shape[2] - _BLOCK // 2, _BLOCK)
     blocks = np.split(np.abs(high), cuts, axis=2)
     squares = [(1.4826 * np.nanmedian(block, axis=(0, 2))) ** 2 for block in blocks]
-    white = np.average(squares, axis=0, weights=[b.shape[2] for b in blocks])
-    if angles is None or centre is None or truncation(values) > EDGE:
-        return np.sqrt(white).astype(np.float32)
-    waves, power = _unexplained(values[:: -(-len(values) // VIEWS)], angles[:: -(-len(values) // VIEWS)], centre)
-    if not waves.size:
-        return np.sqrt(white).astype(np.float32)
+    return np.sqrt(np.average(squares, axis=0, weights=[b.shape[2] for b in blocks])).astype(np.float32)
+
+
+def by_consistency(
+    values: npt.NDArray[np.float32], angles: Array, centre: float, white: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32] | None:
+    """Standard deviation of what no object inside the detector can produce in the line integrals, (row,).
+
+    values: (angle, row, detector). For the waves that the views resolve it is what the angular orders of an object of
+    this size leave over (see `centre.consistency`); for the finer ones the noise is taken for white, of standard
+    deviation `white` (row,) or that of the finest resolved waves if it is less. None for a wider object, and where
+    the views are too few.
+    """
+    if truncation(values) > EDGE:
+        return None
+    n, step = values.shape[2], -(-len(values) // VIEWS)
+    waves, power = _unexplained(values[::step], angles[::step], centre)
+    if waves.size < 6:
+        return None
     resolved = np.arange(waves[-1] + 1)
-    total = np.stack([np.interp(resolved, waves, row) for row in power.T]).sum(1) + (n - waves[-1]) * white
+    fine = np.minimum(white.astype(np.float64) ** 2, power[-6:].mean(0))
+    total = np.stack([np.interp(resolved, waves, row) for row in power.T]).sum(1) + (n - waves[-1]) * fine
     return np.sqrt(total / (n + 1)).astype(np.float32)
 
 

@@ -17,8 +17,8 @@ def dead_and_hot(
 
     dark = np.zeros(flats.shape[1:], np.float32) if darks is None else darks.mean(0)
     beam = flats.mean(0) - dark
-    dead = beam < median_filter(beam, (1, 15), mode="nearest") / 3
-    above = dark - median_filter(dark, (1, 15), mode="nearest")
+    dead = beam < median_filter(beam, (1, 15), mode="mirror") / 3
+    above = dark - median_filter(dark, (1, 15), mode="mirror")
     spread = 1.4826 * np.median(np.abs(above))
     return dead, above > np.maximum(10 * spread, 0.05 * np.median(beam))
 

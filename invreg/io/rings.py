@@ -12,7 +12,7 @@ def remove_stripes(values: npt.NDArray[np.float32], width: int = 9) -> npt.NDArr
     """
     from scipy.ndimage import median_filter
 
-    smooth = median_filter(values, (1, 1, width), mode="nearest")
+    smooth = median_filter(values, (1, 1, width), mode="mirror")
     offset = np.median(values - smooth, axis=0)
     spread = 1.4826 * np.median(np.abs(offset), axis=1, keepdims=True)
     return (values - np.where(np.abs(offset) > 3 * spread, offset, 0)).astype(np.float32)
