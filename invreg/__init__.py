@@ -1,8 +1,13 @@
 """invreg: computational imaging and inverse problems."""
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
+
+# OpenMP's threads, torch's among them, would else spin for a while after each loop, on the cores that the
+# projector's own threads need; it counts only if set before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = version("invreg")
 

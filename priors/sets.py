@@ -25,10 +25,10 @@ class Box(Functional):
         return x.clamp(self.low, self.high)
 
     def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
-        bound = over_batch(bound, u, 2)
-        high = torch.clamp(torch.as_tensor(bound, dtype=u.dtype, device=u.device), max=self.high)
-        low = torch.clamp(torch.as_tensor(-bound, dtype=u.dtype, device=u.device), min=self.low)
-        return total(torch.where(u > 0, u * high, torch.where(u < 0, u * low, 0.0)), 2)
+        limit = torch.as_tensor(bound, dtype=torch.float64, device=u.device)
+        above, below = total(u.clamp(min=0), 2), total(u.clamp(max=0), 2)
+        high = torch.where(above > 0, above * limit.clamp(max=self.high), 0.0)
+        return high + torch.where(below < 0, below * (-limit).clamp(min=self.low), 0.0)
 
     def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
         # not by way of u / step, whose round-off would leave the dual cone and make `conj` infinite

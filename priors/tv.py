@@ -5,7 +5,7 @@ from torch import Tensor
 
 from invreg.core import Precomposed
 from invreg.operators import Gradient
-from invreg.priors.norms import GroupL1
+from invreg.priors.norms import GroupL1, magnitude
 
 
 class TV(Precomposed):
@@ -38,5 +38,5 @@ class SpaceVariantTV(Precomposed):
         """
         if not eta > 0 or not 0 <= p <= 1:
             raise ValueError(f"SpaceVariantTV.from_image takes eta > 0 and 0 <= p <= 1; got eta={eta}, p={p}")
-        size = torch.linalg.vector_norm(Gradient((x0.shape[-2], x0.shape[-1]))(x0), dim=-3)
+        size = magnitude(Gradient((x0.shape[-2], x0.shape[-1]))(x0))
         return cls((eta / torch.hypot(size, torch.full_like(size, eta))) ** (1 - p))

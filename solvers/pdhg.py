@@ -126,14 +126,14 @@ class PDHG(Solver):
     def _proximal_step(self, s: PDHGState) -> tuple[Tensor, tuple[Tensor, ...]]:
         back = [t.K.adjoint(u) for t, u in zip(self.blocks, s.duals, strict=True)]  # type: ignore[operator]
         slope = back[0] if len(back) == 1 else torch.stack(back).sum(0) if len(back) > 2 else back[0] + back[1]
-        x = s.x - over_batch(s.tau, slope, self.ndim) * slope
+        x = torch.addcmul(s.x, slope, _along(-s.tau, slope, self.ndim))
         if self.g is not None:
             x = self.g.prox(x, s.tau)
-        ahead = 2 * x - s.x
+        ahead = torch.lerp(s.x, x, 2.0)
         duals = []
         for t, u, sigma in zip(self.blocks, s.duals, s.sigmas, strict=True):
             forward = t.K(ahead)
-            ascent = u + over_batch(sigma, forward, t.f.ndim) * forward
+            ascent = torch.addcmul(u, forward, _along(sigma, forward, t.f.ndim))
             duals.append(t.f.conj_prox(ascent, sigma))
         return x, tuple(duals)
 
@@ -166,3 +166,8 @@ class PDHG(Solver):
         tau = self._distance(x, [t.f.conj_prox(steep * t.K(x), steep) for t in self.blocks])
         fallback = torch.full_like(tau, 1 / sum(norm**2 for norm in self.norms) ** 0.5)
         return torch.where(tau.isfinite() & (tau > 0), tau, fallback)
+
+
+def _along(steps: Tensor, x: Tensor, ndim: int) -> Tensor:
+    """One step for each batch item, to broadcast against `x`."""
+    return steps.to(x.real.dtype).reshape(*steps.shape, *(1,) * ndim)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from invreg.recipes.config import Config
 
 MAX_ITER, TOL = 3000, 1e-3
-TRIAL_ITER, TRIAL_TOL = 120, 2e-2  # the residual settles long before the gap closes
-TRIAL_ROWS = 2
+TRIAL_ITER, TRIAL_TOL = 60, 2e-2  # the residual settles long before the gap closes
+TRIAL_ROWS = 1
 NEIGHBOURS = (1 / 3, 3.0)
 
 
