@@ -218,6 +218,9 @@ def test_centre_is_unsure_where_the_views_cannot_tell(seed):
     assert not sure and "set centre=" in why
     done = correct(Scan(quarter, angles, "line integrals"))
     assert any("rotation centre unsure" in w for w in done.warnings) and done.centre == found
+    for nothing in (np.zeros((60, 1, 100), np.float32), np.ones((3, 1, 9), np.float32)):
+        found, sure, why = find_centre(nothing, np.arange(len(nothing)) * np.pi / len(nothing))
+        assert not sure and np.isfinite(found), why
     noise = np.random.default_rng(seed).standard_normal((60, 1, 100)).astype(np.float32)
     assert not find_centre(noise, np.arange(60) * np.pi / 60)[1]
 

@@ -1,5 +1,6 @@
 """Reading and writing: every format gives the same scan, and every bad file one clear sentence."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -403,6 +404,12 @@ def test_shipped_measurements():
     assert thorax.flats.shape == thorax.darks.shape == (10, 2, 300) and thorax.centre is None
     with h5py.File(DATA / "thorax_lowdose.h5") as file:
         assert file["truth"].shape == (2, 300, 300) and file["truth"].attrs["units"] == "1/mm"
+
+
+def test_shipped_files_are_those_the_readme_names():
+    told = (DATA / "README.md").read_text()
+    for name in ("haadf.h5", "thorax_lowdose.h5"):
+        assert hashlib.sha256((DATA / name).read_bytes()).hexdigest() in told, name
 
 
 def test_the_tooth():

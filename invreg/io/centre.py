@@ -34,16 +34,14 @@ def find_centre(sinogram: npt.NDArray[np.float32], angles: Array) -> tuple[float
         }
     known = {name: told for name, told in found.items() if told is not None and told[1] < 1}
     if not known:
-        return (
-            (sinogram.shape[2] - 1) / 2,
-            False,
-            "no method finds it; the middle of the detector, set centre= to change",
-        )
+        middle = (sinogram.shape[2] - 1) / 2
+        return middle, False, f"{middle:.2f}, the middle of the detector, as no method finds it; set centre= to change"
     (best, spread), *others = known.values()
     told = ", ".join(f"{c:.2f} (± {error:.2f}) by {name}" for name, (c, error) in known.items())
-    if spread > 0.2:
+    if spread > (0.1 if cut else 0.2):
         return best, False, f"{told}; the views tell it badly, set centre= if you know it"
-    if not any(abs(c - best) <= max(0.5, 2 * error) for c, error in others):
+    worst = 0.2 if cut else 1
+    if not any(error < worst and abs(c - best) <= max(0.5, 2 * error) for c, error in others):
         return best, False, f"{told}; no two methods agree within half a bin, set centre= if you know it"
     return best, True, told
 
@@ -62,7 +60,7 @@ def inside(p: Array) -> tuple[int, int]:
     """The first and last bin that an object reaches in any view. p: (angle, row, detector)."""
     profile = np.quantile(np.abs(p), 0.98, axis=(0, 1))
     bins = np.flatnonzero(profile > EDGE * profile.max())
-    return int(bins[0]), int(bins[-1])
+    return (int(bins[0]), int(bins[-1])) if bins.size else (0, p.shape[2] - 1)
 
 
 def without_air(p: Array) -> Array:
