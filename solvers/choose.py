@@ -51,7 +51,7 @@ def discrepancy(
         trials.append({"weight": weight, "residual": residual(result.x), "target": target})
         results.append(result)
         reached = trials[-1]["residual"] / target
-        if abs(reached - 1) <= CLOSE or result.status in ("interrupted", "nonfinite"):
+        if abs(reached - 1) <= CLOSE or result.status in ("interrupted", "nonfinite") or _settled(trials):
             break
         weight = _next(trials, target)
     best = min(range(len(trials)), key=lambda i: abs(math.log(max(trials[i]["residual"], 1e-300) / target)))
@@ -63,14 +63,23 @@ def discrepancy(
             (i for i in range(len(trials)) if trials[i]["residual"] <= 1.1 * least), key=lambda i: trials[i]["weight"]
         )
         reason = (
-            f"no weight brings the residual down to the noise ({target:.3g}); it stays above {least / target:.2f} times "
-            "that, as where the geometry or the noise level is off; the largest weight within 10 % of the least residual"
+            f"no weight brings the residual to the noise ({target:.3g}): it stays above {least / target:.2f} times "
+            "that, as where geometry or noise level are off; the largest weight within 10 % of the least residual"
         )
     elif reached < 1 - 2 * CLOSE:
         reason = (
             f"the residual stays below the noise ({target:.3g}) at {reached:.2f} times it: the prior explains it all"
         )
     return Choice(trials[best]["weight"], reason, results[best], trials)
+
+
+def _settled(trials: list[dict[str, float]]) -> bool:
+    """Whether a change of the weight by three or more no longer changes the residual by 2 %."""
+    if len(trials) < 2:
+        return False
+    a, b = trials[-2:]
+    far = abs(math.log(b["weight"] / a["weight"])) >= math.log(3)
+    return far and abs(b["residual"] / a["residual"] - 1) < 0.02
 
 
 def _next(trials: list[dict[str, float]], target: float) -> float:
@@ -81,7 +90,10 @@ def _next(trials: list[dict[str, float]], target: float) -> float:
         a, b = math.log(low["residual"] / target), math.log(high["residual"] / target)
         share = min(max(-a / (b - a), 0.1), 0.9)
         return math.exp((1 - share) * math.log(low["weight"]) + share * math.log(high["weight"]))
-    last = trials[-1]
-    slope = 0.5  # typical growth of log residual with log weight near the noise level
+    # outside the bracket: the slope seen between the last two trials, at first a typical one
+    last, slope = trials[-1], 0.25
+    if len(trials) > 1:
+        grown = math.log(max(last["residual"], 1e-300) / max(trials[-2]["residual"], 1e-300))
+        slope = min(max(grown / math.log(last["weight"] / trials[-2]["weight"]), 0.05), 1.0)
     step = math.log(target / max(last["residual"], 1e-300)) / slope
     return last["weight"] * math.exp(min(max(step, -math.log(10)), math.log(10)))

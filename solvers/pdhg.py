@@ -15,10 +15,15 @@ EPOCH = 10  # steps before the first estimate of the step sizes; the next ones c
 
 
 class PDHGState(NamedTuple):
-    """Estimate x, duals u_i, and per batch item the steps tau, sigma_i; where and when they were estimated last."""
+    """Estimate x and duals u_i; the over-relaxed z and w_i from which the next step starts; steps tau, sigma_i (*batch,).
+
+    start, start_duals: where the epoch began. k: steps so far.
+    """
 
     x: Tensor
     duals: tuple[Tensor, ...]
+    z: Tensor
+    w: tuple[Tensor, ...]
     tau: Tensor
     sigmas: tuple[Tensor, ...]
     start: Tensor
@@ -70,33 +75,33 @@ class PDHG(Solver):
         """Start at `x0` (*batch, *domain) with zero duals."""
         duals = tuple(x0.new_zeros(*t.K.domain.batch(x0), *t.K.codomain.shape) for t in self.blocks)
         tau = self._first_tau(x0)
-        return PDHGState(x0, duals, tau, self._sigmas(tau), x0, duals, 0)
+        return PDHGState(x0, duals, x0, duals, tau, self._sigmas(tau), x0, duals, 0)
 
     def warm(self, state: PDHGState) -> PDHGState:
         """A start at the estimate, duals and steps of a similar problem's state (another weight, say)."""
         x, duals = state.x, state.duals
-        return PDHGState(x, duals, state.tau, self._sigmas(state.tau), x, duals, EPOCH)
+        return PDHGState(x, duals, x, duals, state.tau, self._sigmas(state.tau), x, duals, EPOCH)
 
     def step(self, s: PDHGState) -> PDHGState:
         x, duals = self._proximal_step(s)
         rho = self.relaxation
         if s.k + 1 < EPOCH or not math.log2((s.k + 1) / EPOCH).is_integer():
-            relaxed = tuple(torch.lerp(u, v, rho) for u, v in zip(s.duals, duals, strict=True))
-            return s._replace(x=torch.lerp(s.x, x, rho), duals=relaxed, k=s.k + 1)
-        # end of an epoch: steps from the distances travelled in it, at the unrelaxed and so feasible point
+            w = tuple(torch.lerp(u, v, rho) for u, v in zip(s.w, duals, strict=True))
+            return s._replace(x=x, duals=duals, z=torch.lerp(s.z, x, rho), w=w, k=s.k + 1)
+        # end of an epoch: steps from the distances travelled in it
         travelled = self._distance(x - s.start, [u - v for u, v in zip(duals, s.start_duals, strict=True)])
         tau = travelled if s.k + 1 == EPOCH else (s.tau * travelled).sqrt()
         tau = torch.where(tau.isfinite() & (tau > 0), tau, s.tau)
-        return PDHGState(x, duals, tau, self._sigmas(tau), x, duals, s.k + 1)
+        return PDHGState(x, duals, x, duals, tau, self._sigmas(tau), x, duals, s.k + 1)
 
     def certificate(self, s: PDHGState) -> dict[str, Tensor]:
-        """Relative gap and dual infeasibility, and the objective, at the point before relaxation.
+        """Relative gap and dual infeasibility, and the objective, of the estimate and its duals.
 
         gap: (P(x) - D(u)) / |P(x)| with D the dual over the images of values up to 1.5 times those of x, so that
-        P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that. infeasibility: how far
-        -sum K_i^T u_i is outside the domain of g*, as the norm of the step to it over that of the terms.
+        P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that. infeasibility: the
+        distance of -sum K_i^T u_i from the domain of g*, over the sum of the norms of its terms.
         """
-        x, duals = self._proximal_step(s)
+        x, duals = s.x, s.duals
         n = self.ndim
         bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
         primal, dual = torch.zeros_like(bound), torch.zeros_like(bound)
@@ -124,14 +129,14 @@ class PDHG(Solver):
         return len(self.blocks[0].K.domain.shape)
 
     def _proximal_step(self, s: PDHGState) -> tuple[Tensor, tuple[Tensor, ...]]:
-        back = [t.K.adjoint(u) for t, u in zip(self.blocks, s.duals, strict=True)]  # type: ignore[operator]
+        back = [t.K.adjoint(u) for t, u in zip(self.blocks, s.w, strict=True)]  # type: ignore[operator]
         slope = back[0] if len(back) == 1 else torch.stack(back).sum(0) if len(back) > 2 else back[0] + back[1]
-        x = torch.addcmul(s.x, slope, _along(-s.tau, slope, self.ndim))
+        x = torch.addcmul(s.z, slope, _along(-s.tau, slope, self.ndim))
         if self.g is not None:
             x = self.g.prox(x, s.tau)
-        ahead = torch.lerp(s.x, x, 2.0)
+        ahead = torch.lerp(s.z, x, 2.0)
         duals = []
-        for t, u, sigma in zip(self.blocks, s.duals, s.sigmas, strict=True):
+        for t, u, sigma in zip(self.blocks, s.w, s.sigmas, strict=True):
             forward = t.K(ahead)
             ascent = torch.addcmul(u, forward, _along(sigma, forward, t.f.ndim))
             duals.append(t.f.conj_prox(ascent, sigma))

@@ -42,7 +42,7 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
         status = "nonfinite"
     summary = {
         "converged": f"converged: the residual fell to the noise level after {len(history)} iterations",
-        "max_iter": f"stopped after {limit} iterations, not converged: the residual is {worst:.2f} times the noise level",
+        "max_iter": f"stopped after {limit} iterations, not converged: the residual is {worst:.2f} times the noise",
         "nonfinite": "broke down: not a finite number; check the measurement",
         "interrupted": f"interrupted after {len(history)} iterations",
     }[status]

@@ -33,7 +33,10 @@ def fbp(
     A = XRay(geometry, shape, pixel_size) if A is None else A
     Space(geometry.shape).check(sinogram, "fbp")
     n = 2 ** math.ceil(math.log2(2 * geometry.detectors))
-    response = ramp(n, filter).to(sinogram.device, sinogram.dtype)
+    # the adjoint is sharpened to the width of a bin; back-projectors interpolate linearly between bins, which is
+    # an average over one bin more and leaves less of the ramp's ringing at edges
+    response = ramp(n, filter) * torch.sinc(torch.fft.rfftfreq(n, dtype=torch.float64))
+    response = response.to(sinogram.device, sinogram.dtype)
     # the adjoint spreads a value over the pixel's area: pixel_size^2 / pitch for each unit of the sinogram,
     # and the ramp of unit sampling is per pitch
     weights = torch.as_tensor(angle_weights(geometry.angles) / A.pixel_size**2)

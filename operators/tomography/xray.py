@@ -27,8 +27,8 @@ class XRay(External):
     `geometry.unit`, defaults to the pitch of the detector; the rotation axis is at the centre of the image,
     rows run down (against y). Pixels are interpolated linearly across each ray (Joseph 1982) by the sheared sums
     of kernels_cpu.py, which are then read at the bins by cubic convolution, sharpened or averaged so that
-    pixel, interpolation and aperture together have the variance of the bin. The adjoint is the exact transpose. Tensors on another device than the
-    CPU are copied to it and back.
+    pixel, interpolation and aperture together have the variance of the bin. The adjoint is the exact transpose.
+    Tensors on another device than the CPU are copied to it and back.
     """
 
     def __init__(self, geometry: Parallel2D, shape: tuple[int, int], pixel_size: float | None = None) -> None:
