@@ -45,7 +45,7 @@ def haadf(source: Path, out: Path) -> None:
             "projections": f"etspy 1.3.0, HAADF_Aligned.hspy, x = {SECTIONS}, y = {BINS.start} to {BINS.stop}, "
             "less the mean beside the needle; HAADF intensity, proportional to mass along the ray",
             "angles": "as in the source, -76 to 76 degrees",
-            "centre": "computed: 128.04 for sections 100 to 168 together",
+            "centre": "computed from sections 100 to 168 together",
         },
         name="HAADF tilt series of a needle",
     )
