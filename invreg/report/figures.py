@@ -75,12 +75,14 @@ def chart(
             ax.axhline(value, color=ink, lw=1, ls=(0, (4, 3)), label=name, alpha=0.7)
         if mark is not None:
             ax.plot(*mark, "o", ms=9, mfc="none", mec=COLOURS[1], mew=2, label="chosen")
-        for axis, values in (("x", ax.get_xlim()), ("y", ax.get_ylim())):
+        for k, axis in enumerate("xy", 1):
             if axis in log:
+                values = np.concatenate([part[k] for part in series])
+                few = values.max() < 100 * values.min()  # two decades are a thin axis of powers of ten
                 getattr(ax, f"set_{axis}scale")("log")
                 side = getattr(ax, f"{axis}axis")
                 # plain numbers: matplotlib's powers of ten take it longer than all the rest
-                side.set_major_locator(LogLocator(subs=(1, 2, 5) if values[1] < 100 * abs(values[0]) else (1,)))
+                side.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
                 side.set_minor_locator(NullLocator())
                 side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         ax.set_xlabel(x)

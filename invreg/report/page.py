@@ -219,13 +219,19 @@ def _weight(kept: Checkpoint, seen: Survey) -> str:
         with np.load(stored) as file:
             pairs = sorted(zip(file["weights"].tolist(), file["images"], strict=True), key=lambda p: p[0])
         middle = min(pairs, key=lambda p: abs(np.log(p[0] / weight["value"])))
-        low, high = window(middle[1])
+        part = _close_up(middle[1])
+        low, high = window(middle[1][part])
         images = "".join(
-            figure(png(shrunk(image, SMALL), low, high), f"λ = {value:.3g}" + " (used)" * (value == weight["value"]))
+            figure(
+                png(shrunk(image[part], SMALL), low, high), f"λ = {value:.3g}" + " (used)" * (value == weight["value"])
+            )
             for value, image in pairs
         )
         out += f'<div class="row">{images}</div>'
-    lead = f"λ = {weight['value']:.4g}: {weight['reason']}. A smaller weight keeps more detail and more noise."
+    lead = (
+        f"λ = {weight['value']:.4g}: {weight['reason']}. The pictures are close-ups at this and at neighbouring "
+        "weights: a smaller one keeps more detail and more noise."
+    )
     return section("Weight of the prior", out, lead)
 
 
