@@ -16,7 +16,7 @@ from invreg.io import Scan, write
 Array = npt.NDArray[Any]
 
 # the tilt series: sections across the needle (x of the stack) and the detector bins around it
-SECTIONS, BINS, TILT_AXIS = (140, 155), slice(64, 192), 128.04
+SECTIONS, NEEDLE, BINS, TILT_AXIS = (140, 155), slice(90, 171), slice(64, 192), 128.04
 
 # the simulated scan
 SLICES, SIZE, PIXEL = (1, 3), 300, 1.5  # of the six; pixels of the image and bins of the detector; mm
@@ -27,15 +27,17 @@ DEAD, HOT = ((0, 71), (1, 222)), ((0, 240),)  # (row, bin)
 
 
 def haadf(source: Path, out: Path) -> None:
-    """Two sinograms of the aligned tilt series, less the detector's dark level of each tilt."""
+    """Two sinograms of the aligned tilt series, less the detector's dark level and scaled to one mass at each tilt."""
     import h5py
 
     with h5py.File(source) as file:
-        stack = file["Experiments/__unnamed__/data"]  # (tilt, y, x); the tilt axis lies along x
-        sections = np.stack([stack[:, :, x] for x in SECTIONS], axis=1).astype(np.float64)
-    air = np.concatenate([sections[..., :64], sections[..., 192:]], axis=2).mean(2, keepdims=True)
+        stack = file["Experiments/__unnamed__/data"][...].astype(np.float64)  # (tilt, y, x), tilt axis along x
+    stack -= np.concatenate([stack[:, :64], stack[:, 192:]], axis=1).mean(1, keepdims=True)
+    mass = stack[:, :, NEEDLE].sum((1, 2))  # the same from every side; the beam was not
+    stack *= (mass.mean() / mass)[:, None, None]
+    sections = stack[:, BINS, list(SECTIONS)].transpose(0, 2, 1)
     scan = Scan(
-        (sections - air)[..., BINS].astype(np.float32),
+        sections.astype(np.float32),
         np.deg2rad(np.arange(-76.0, 77.0, 2.0)),
         kind="line integrals",
         pixel_size=3.36,
@@ -43,7 +45,7 @@ def haadf(source: Path, out: Path) -> None:
         centre=TILT_AXIS - BINS.start,
         sources={
             "projections": f"etspy 1.3.0, HAADF_Aligned.hspy, x = {SECTIONS}, y = {BINS.start} to {BINS.stop}, "
-            "less the mean beside the needle; HAADF intensity, proportional to mass along the ray",
+            "less the mean beside the needle, scaled to one mass; HAADF intensity, proportional to mass along the ray",
             "angles": "as in the source, -76 to 76 degrees",
             "centre": "computed from sections 100 to 168 together",
         },

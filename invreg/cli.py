@@ -16,8 +16,6 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-STARTED = time.perf_counter()
-
 # flag: (setting, metavar, help); all give one setting, as --set KEY=VALUE gives any
 SETTINGS = {
     "--views": ("data.views", "N", "use N of the projections, evenly chosen"),
@@ -88,8 +86,9 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default that of the process); the exit code."""
     args = sys.argv[1:] if argv is None else argv
+    started = time.perf_counter()
     try:
-        return _run(_parse(args))
+        return _run(_parse(args), started)
     except SystemExit as end:  # argparse after --help
         return int(end.code or 0)
     except Usage as error:
@@ -144,7 +143,7 @@ def _of_verb(top: Parser, verb: str | None) -> argparse.ArgumentParser:
     return choices[verb] if verb else top
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, started: float) -> int:
     if args.version:
         from invreg import __version__
 
@@ -159,7 +158,9 @@ def _run(args: argparse.Namespace) -> int:
     # numpy's small systems gain nothing from threads, and its waiting ones slow all others down up to 50 times
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     config = _config(args)
-    return {"info": _info, "plan": _plan, "reconstruct": _reconstruct}[args.verb](args, config)
+    if args.verb == "reconstruct":
+        return _reconstruct(args, config, started)
+    return {"info": _info, "plan": _plan}[args.verb](args, config)
 
 
 def _config(args: argparse.Namespace) -> Any:
@@ -191,14 +192,14 @@ def _config(args: argparse.Namespace) -> Any:
     return found
 
 
-def _reconstruct(args: argparse.Namespace, config: Any) -> int:
+def _reconstruct(args: argparse.Namespace, config: Any, started: float) -> int:
     from dataclasses import asdict
 
     from invreg.progress import Clock
     from invreg.reconstruct import reconstruct
 
     clock = Clock()
-    clock.add({"import": time.perf_counter() - STARTED})
+    clock.add({"import": time.perf_counter() - started})
     file = Path(config.data.file)
     out = Path(args.out) if args.out else file.with_name(f"{file.stem}_invreg")
     done = reconstruct(config, out, force=args.force, resume=args.resume, clock=clock, quiet=args.quiet or args.json)

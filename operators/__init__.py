@@ -5,6 +5,6 @@ if __name__ != "invreg.operators":  # found as a top-level package, from the che
 
 from invreg.operators.gradient import Gradient
 from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
-from invreg.operators.tomography import Parallel2D, XRay, fbp
+from invreg.operators.tomography import Parallel2D, ToeplitzNormal, XRay, fbp
 
-__all__ = ["Gradient", "LeastSquares", "Parallel2D", "WeightedLeastSquares", "XRay", "fbp"]
+__all__ = ["Gradient", "LeastSquares", "Parallel2D", "ToeplitzNormal", "WeightedLeastSquares", "XRay", "fbp"]

@@ -15,7 +15,7 @@ EPOCH = 10  # steps before the first estimate of the step sizes; the next ones c
 
 
 class PDHGState(NamedTuple):
-    """Estimate x and duals u_i; the over-relaxed z and w_i from which the next step starts; steps tau, sigma_i (*batch,).
+    """Estimate x, duals u_i; the over-relaxed z and w_i from which the next step starts; steps tau, sigma_i (*batch,).
 
     start, start_duals: where the epoch began. k: steps so far.
     """
@@ -41,8 +41,8 @@ class PDHG(Solver):
     The steps satisfy tau sum_i sigma_i |K_i|^2 = 1 with equal shares. Their ratio is set from the problem: the
     bound |x* - x|^2 / tau + sum_i |u_i* - u_i|^2 / sigma_i weighs primal and dual distances the same when tau is
     their quotient, for which those travelled in the last epoch stand in (after EPOCH steps, then 2, 4, 8 ...
-    times as many; halfway in the logarithm, after the first). Finitely many changes below any number of steps
-    leave the convergence proof of each stretch in force.
+    times as many): at once where they ask for a longer tau, halfway in the logarithm and early only for a shorter.
+    There are finitely many changes up to any step, each followed by a longer stretch of constant steps.
     Raises TypeError for a term it cannot handle. Sources: Chambolle and Pock (2011); Condat (2013), algorithm 3.2,
     for the relaxation.
     """
@@ -89,8 +89,11 @@ class PDHG(Solver):
             w = tuple(torch.lerp(u, v, rho) for u, v in zip(s.w, duals, strict=True))
             return s._replace(x=x, duals=duals, z=torch.lerp(s.z, x, rho), w=w, k=s.k + 1)
         # end of an epoch: steps from the distances travelled in it
-        travelled = self._distance(x - s.start, [u - v for u, v in zip(duals, s.start_duals, strict=True)])
-        tau = travelled if s.k + 1 == EPOCH else (s.tau * travelled).sqrt()
+        tau = self._distance(x - s.start, [u - v for u, v in zip(duals, s.start_duals, strict=True)])
+        if s.k + 1 > EPOCH:
+            # an image that has all but arrived travels no more, and does not call for shorter steps
+            less = (s.tau * tau).sqrt() if s.k + 1 <= 8 * EPOCH else s.tau
+            tau = torch.maximum(tau, torch.minimum(less, s.tau))
         tau = torch.where(tau.isfinite() & (tau > 0), tau, s.tau)
         return PDHGState(x, duals, x, duals, tau, self._sigmas(tau), x, duals, s.k + 1)
 

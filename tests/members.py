@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
-from invreg.operators import Gradient, LeastSquares, Parallel2D, WeightedLeastSquares, XRay
+from invreg.operators import Gradient, LeastSquares, Parallel2D, ToeplitzNormal, WeightedLeastSquares, XRay
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
 
@@ -172,6 +172,7 @@ _ASTRA = {"float64": "ASTRA computes in float32", "pickling": "ODL's back end ke
 LINEAR = [
     Member("XRay", lambda: _rays(0.0, 0.4, 1.2, 1.5707963, 2.0, 2.9, -0.3)),
     Member("XRay, one view", lambda: _rays(2.5)),
+    Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
     Member("External", lambda: Dense(6, 4)),

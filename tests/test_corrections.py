@@ -8,17 +8,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from phantoms import ellipse_sinogram, random_ellipses, scaled
+from phantoms import ellipse_image, ellipse_sinogram, random_ellipses, scaled
 
 from invreg.io import InputError, Scan, correct, line_integral_std, read
 from invreg.io.centre import find_centre, truncation
 from invreg.io.flatfield import line_integrals, transmission
 from invreg.io.noise import by_bins, by_consistency
 from invreg.io.pixels import dead_and_hot, fill
+from invreg.io.rebin import to_parallel
 from invreg.io.rings import remove_stripes
 from invreg.io.select import binned, cropped, rows, views
 from invreg.operators.tomography import fbp
-from invreg.operators.tomography.geometry import Parallel2D
+from invreg.operators.tomography.geometry import FanFlat2D, Parallel2D
 
 SHARED = Path(os.environ.get("INVREG_SHARED_DATA", Path(__file__).parents[1].parent / "shared/data"))
 DATA = Path(__file__).parents[1] / "data"
@@ -343,3 +344,58 @@ def test_binned_line_integrals_are_those_of_wide_bins():
     scan = binned(Scan(p, np.arange(5.0), "line integrals", centre=fine.centre), 4)
     assert scan.centre == pytest.approx(20.1) and scan.geometry.pitch == 4
     np.testing.assert_allclose(scan.projections[:, 0], ellipse_sinogram(e, coarse, average_bins=True), atol=1e-4)
+
+
+# fan beam
+
+
+def fan_integrals(e, g: FanFlat2D) -> np.ndarray:
+    """Exact line integrals (angle, detector) of ellipses along the rays from the source to the middle of each bin."""
+    a = g.angles[:, None]
+    source = g.source_origin * np.stack([np.sin(a), -np.cos(a)])
+    along = g.source_detector * np.stack([-np.sin(a), np.cos(a)])
+    d = along + (np.arange(g.detectors) - g.centre) * g.pitch * np.stack([np.cos(a), np.sin(a)])
+    d = d / np.linalg.norm(d, axis=0)
+    p = np.zeros(g.shape)
+    for value, cx, cy, half_a, half_b, phi in e:
+        turn = np.array([[np.cos(phi), np.sin(phi)], [-np.sin(phi), np.cos(phi)]]) / [[half_a], [half_b]]
+        o, v = (np.tensordot(turn, w, 1) for w in (source - np.array([cx, cy])[:, None, None], d))
+        vv, ov, oo = (v * v).sum(0), (o * v).sum(0), (o * o).sum(0)
+        p += value * 2 * np.sqrt(np.clip(ov**2 - vv * (oo - 1), 0, None)) / vv
+    return p
+
+
+@pytest.mark.parametrize("start", [0.0, 0.013])
+def test_fan_beam_to_parallel_rays(start):
+    angles = np.append(np.arange(360) * 2 * np.pi / 360, 2 * np.pi) + start  # the last view repeats the first
+    g = FanFlat2D(angles, 200, 0.2, 101.3, "mm", 410.66, 553.74)
+    e = scaled(random_ellipses(3, 8), 14.0)
+    scan = Scan(
+        fan_integrals(e, g)[:, None], angles, "line integrals", None, None, 0.2, "mm", 101.3, None, (410.66, 553.74)
+    )
+    done = to_parallel(scan)
+    assert isinstance(done.geometry, Parallel2D) and done.geometry.shape == (360, 200)
+    exact = ellipse_sinogram(e, done.geometry)
+    error = np.linalg.norm(done.projections[:, 0] - exact) / np.linalg.norm(exact)
+    assert error < 0.01
+    image = fbp(done.sinogram, done.geometry, (180, 180), filter="hann")[0].numpy()
+    truth = ellipse_image(e, (180, 180), done.pixel_size)
+    assert np.linalg.norm(image - truth) < 0.2 * np.linalg.norm(truth)
+
+
+def test_a_fan_far_away_is_parallel():
+    angles = np.arange(90) * 2 * np.pi / 90
+    fan, parallel = FanFlat2D(angles, 80, 1.0, 39.5, "mm", 1e5, 1e5), Parallel2D(angles, 80, 1.0, 39.5, "mm")
+    e = scaled(random_ellipses(1, 5), 30.0)
+    exact = ellipse_sinogram(e, parallel)
+    assert np.linalg.norm(fan_integrals(e, fan) - exact) < 2e-3 * np.linalg.norm(exact)
+
+
+def test_what_cannot_be_rebinned():
+    p, angles = ellipses()
+    with pytest.raises(InputError, match="parallel already"):
+        to_parallel(Scan(p, angles, "line integrals"))
+    with pytest.raises(InputError, match=r"degrees of the turn out"):
+        to_parallel(Scan(p, angles, "line integrals", fan=(400.0, 500.0)))
+    with pytest.raises(InputError, match=r"correct\(scan\)"):
+        to_parallel(Scan(p, angles, "transmission", fan=(400.0, 500.0)))

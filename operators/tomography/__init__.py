@@ -2,6 +2,7 @@
 
 from invreg.operators.tomography.filters import fbp
 from invreg.operators.tomography.geometry import Parallel2D
+from invreg.operators.tomography.normal import ToeplitzNormal
 from invreg.operators.tomography.xray import XRay
 
-__all__ = ["Parallel2D", "XRay", "fbp"]
+__all__ = ["Parallel2D", "ToeplitzNormal", "XRay", "fbp"]
