@@ -5,6 +5,7 @@ from invreg.io.errors import InputError
 from invreg.io.header import Header, Stored
 from invreg.io.noise import line_integral_std
 from invreg.io.reading import header, read
+from invreg.io.rebin import to_parallel
 from invreg.io.scan import Scan
 from invreg.io.writing import write, write_tiff, write_volume_hdf5
 
@@ -17,6 +18,7 @@ __all__ = [
     "header",
     "line_integral_std",
     "read",
+    "to_parallel",
     "write",
     "write_tiff",
     "write_volume_hdf5",
