@@ -70,13 +70,14 @@ def ramp(n: int, filter: Filter = "ramp") -> Tensor:
 def angle_weights(angles: np.ndarray) -> np.ndarray:
     """The angle in radians for which each view stands: half the gaps to its neighbours modulo pi.
 
-    A gap of more than three times the median is a missing wedge and counts as one median gap.
+    A gap of more than ten degrees and three times the median is a missing wedge and counts as one median gap.
+    (Random angles, and ranges that are sampled more finely than others, have gaps far above the median too.)
     """
     theta = np.mod(angles, np.pi)
     order = np.argsort(theta, kind="stable")
     gaps = np.diff(theta[order], append=theta[order[0]] + np.pi)
     typical = np.median(gaps[gaps > 1e-9]) if (gaps > 1e-9).any() else np.pi
-    gaps = np.where(gaps > 3 * typical, typical, gaps)
+    gaps = np.where(gaps > max(3 * typical, np.deg2rad(10)), typical, gaps)
     weights = np.empty_like(theta)
     weights[order] = (gaps + np.roll(gaps, 1)) / 2
     return weights
