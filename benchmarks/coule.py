@@ -101,11 +101,9 @@ def main() -> None:
         "from the truth": (train, test),
     }.items():
         best = max(
-            (
-                (*reversed(tuned(A, y0, train, SpaceVariantTV.from_image(pre0, eta, p), t0)), eta, p)
-                for eta in ETAS
-                for p in (0.0, 0.5)
-            )
+            (*reversed(tuned(A, y0, train, SpaceVariantTV.from_image(pre0, eta, p), t0)), eta, p)
+            for eta in ETAS
+            for p in (0.0, 0.5)
         )
         _, weight, eta, p = best
         x = [

@@ -1,6 +1,6 @@
 """Few views of a real scan against all of them: FBP, CGLS, TV and space-variant TV on the tooth.
 
-    python benchmarks/tooth.py TOOTH.h5 [--views 45 30 20]
+    python benchmarks/tooth.py TOOTH.h5 [--views 45 30 20] [--picture FILE.png]
 
 The reference is the FBP of all 181 views. PSNR (range: the 99.9 % quantile of the reference) and SSIM are taken
 inside the object (the largest region of the smoothed reference above Otsu's threshold, holes filled), means over
@@ -34,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--views", type=int, nargs="+", default=[45, 30, 20])
+    parser.add_argument("--picture", type=Path, help="draw row 0 of FBP, space-variant TV and the reference here")
     args = parser.parse_args()
     raw = invreg.io.read(args.file)
     full = invreg.io.correct(raw)
@@ -43,6 +44,7 @@ def main() -> None:
     ranges = [float(np.quantile(image, 0.999)) for image in reference]
     print(f"reference: FBP of {full.geometry.angles.size} views, centre {full.geometry.centre:.2f}")
     print("| views | method | PSNR dB | SSIM | lambda | seconds | how it ended |\n|---|---|---|---|---|---|---|")
+    shown = {f"FBP, {full.geometry.angles.size} views": reference[0]}
     for count in args.views:
         part = invreg.io.read(args.file, views=count)
         std, _ = invreg.io.line_integral_std(part)
@@ -54,11 +56,30 @@ def main() -> None:
             done = RECIPES[name].run(A, scan.sinogram, Config(), torch.as_tensor(std), lambda row: None)
             seconds = time.perf_counter() - start
             images = done.x.numpy()
+            shown[f"{name.upper()}, {count} views"] = images[0]
             triples = list(zip(images, reference, masks, ranges, strict=True))
             p = np.mean([psnr(x, r, data_range=d, mask=m) for x, r, m, d in triples])
             s = np.mean([ssim(x, r, data_range=d, mask=m) for x, r, m, d in triples])
             weight = f"{done.weight.value:.3g}" if done.weight else ""
             print(f"| {count} | {name} | {p:.2f} | {s:.4f} | {weight} | {seconds:.1f} | {done.summary} |", flush=True)
+    if args.picture:
+        draw(args.picture, [(key, shown[key]) for key in shown if key.startswith(("FBP", "SVTV"))], masks[0], ranges[0])
+
+
+def draw(path: Path, images: list[tuple[str, np.ndarray]], mask: np.ndarray, high: float) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows, columns = (slice(max(0, m.min() - 15), m.max() + 15) for m in np.nonzero(mask))
+    ordered = images[1:] + images[:1]
+    figure, axes = plt.subplots(1, len(ordered), figsize=(4 * len(ordered), 4.4), layout="constrained")
+    for axis, (title, image) in zip(axes, ordered, strict=True):
+        axis.imshow(image[rows, columns], cmap="gray", vmin=-0.1 * high, vmax=1.1 * high)
+        axis.set_title(title)
+        axis.axis("off")
+    figure.savefig(path, dpi=80)
 
 
 if __name__ == "__main__":
