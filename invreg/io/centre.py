@@ -123,8 +123,8 @@ def _waves(n: int, angles: Array, radius: float) -> list[tuple[int, npt.NDArray[
     orders = [(k, int(np.ceil(np.pi * k / n * radius)) + 3) for k in range(1, n // 2)]  # a few to spare
     orders = [(k, m) for k, m in orders if 2 * m + 1 < 0.95 * both.size and m < ORDERS]
     orders = orders[:: max(1, -(-len(orders) // WAVES))]
-    bases = {m: basis_of(both, m) for _, m in orders}
-    return [(k, bases[m]) for k, m in orders]
+    bases = angular_bases(both, [m for _, m in orders])
+    return [(k, basis) for (k, _), basis in zip(orders, bases, strict=True)]
 
 
 def _misfit(basis: npt.NDArray[np.complex128], view: npt.NDArray[np.complex128], phase: Array) -> Array:
@@ -138,11 +138,20 @@ def _misfit(basis: npt.NDArray[np.complex128], view: npt.NDArray[np.complex128],
     return (2 * count - basis.shape[1]) * np.log(np.maximum(1 - fitted / total, 1e-12))
 
 
-def basis_of(angles: Array, orders: int) -> npt.NDArray[np.complex128]:
-    """Orthonormal columns spanning exp(i k angle), |k| <= orders; what the angles do not tell apart is left out."""
-    columns = np.exp(1j * np.outer(angles, np.arange(-orders, orders + 1)))
-    left, strength, _ = np.linalg.svd(columns, full_matrices=False)
-    return left[:, strength > 1e-3 * strength[0]]
+def angular_bases(angles: Array, orders: list[int]) -> list[npt.NDArray[np.complex128]]:
+    """For each of some rising m orthonormal columns that span exp(i k angle), |k| <= m.
+
+    One QR factorisation serves all, as its first columns span those of the lower orders. What the angles do not tell
+    apart from lower orders is left out.
+    """
+    if not orders:
+        return []
+    sizes = np.array([0, *(k for m in range(1, orders[-1] + 1) for k in (m, m))])
+    signs = np.resize([1, -1], sizes.size)
+    columns, triangle = np.linalg.qr(np.exp(1j * np.outer(angles, sizes * signs)))
+    apart = np.abs(np.diag(triangle)) > 1e-3 * np.sqrt(angles.size)
+    columns, sizes = columns[:, apart[: columns.shape[1]]], sizes[: apart.size][apart]
+    return [columns[:, : np.searchsorted(sizes, m, side="right")] for m in orders]
 
 
 def _lowest(grid: Array, values: Array) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from invreg.io.centre import EDGE, basis_of, inside, truncation
+from invreg.io.centre import EDGE, angular_bases, inside, truncation
 from invreg.io.scan import Scan
 
 Array = npt.NDArray[Any]
@@ -132,8 +132,8 @@ def _unexplained(values: Array, angles: Array, centre: float) -> tuple[Array, Ar
     waves = np.unique(np.geomspace(1, min(reach, n // 2), WAVES).astype(int))
     spectrum = np.fft.rfft(values.astype(np.float64), 2 * n, axis=2)
     power = []
-    for k in waves:
-        basis = basis_of(both, int(np.ceil(np.pi * k / n * radius)) + 3)
+    bases = angular_bases(both, [int(np.ceil(np.pi * k / n * radius)) + 3 for k in waves])
+    for k, basis in zip(waves, bases, strict=True):
         view = spectrum[:, :, k] * np.exp(1j * np.pi * k / n * centre)
         pair = np.concatenate([view, view.conj()])
         rest = (np.abs(pair) ** 2).sum(0) - (np.abs(basis.conj().T @ pair) ** 2).sum(0)
