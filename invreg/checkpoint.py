@@ -72,7 +72,7 @@ def begin(
     settings: dict[str, Any],
     source: Path,
     rows: tuple[int, int],
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     force: bool,
     resume: bool,
 ) -> Checkpoint:

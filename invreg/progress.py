@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -88,7 +88,7 @@ class Progress:
         elif not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def __call__(self, row: dict[str, Any]) -> None:
+    def __call__(self, row: Mapping[str, Any]) -> None:
         """A row of the history with its `stage`."""
         if self.quiet:
             return

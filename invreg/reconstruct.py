@@ -1,6 +1,7 @@
 """The main job: a measurement file in, a volume and its report out, batches of rows in between."""
 
 import gc
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,10 +205,12 @@ def _finish(config: "Config", seen: Survey, kept: Checkpoint, clock: Clock, inte
     config = config.model_copy(update={"compute": c})
     metrics = write_results(config, seen, kept, clock, code, words, warnings)
     weight = kept.state.get("weight")
-    gaps = [b["gap"] for b in kept.batches if b["gap"] is not None]
+    gaps = _gaps(kept.batches)
     rows = seen.rows[0], kept.done
     if interrupted and kept.batches[-1]["status"] == "interrupted":
         kept.state["batches"] = kept.batches[:-1]  # it is written, but not finished
+        if not kept.batches:
+            kept.state.pop("weight", None)  # its choice may not have ended either
         kept.save()
     kept.publish(RESULTS, keep=interrupted)
     return Outcome(
@@ -226,12 +229,17 @@ def _finish(config: "Config", seen: Survey, kept: Checkpoint, clock: Clock, inte
     )
 
 
+def _gaps(batches: list[dict[str, Any]]) -> list[float]:
+    """The gaps reached; some recipes have none, and one that was interrupted at once does not know it."""
+    return [b["gap"] for b in batches if b["gap"] is not None and math.isfinite(b["gap"])]
+
+
 def verdict(batches: list[dict[str, Any]], rows: tuple[int, int]) -> tuple[int, str]:
     """The exit code and one sentence on how all batches ended."""
     end = batches[-1]["end"]
     bad = [b for b in batches if b["status"] != "converged"]
     code = BROKE_DOWN if any(b["status"] == "nonfinite" for b in bad) else NOT_CONVERGED if bad else 0
-    gaps = [b["gap"] for b in batches if b["gap"] is not None]
+    gaps = _gaps(batches)
     reached = f", gap at most {max(gaps):.1e}" if gaps else ""
     if len(batches) == 1:
         words = batches[0]["summary"]
