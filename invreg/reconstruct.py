@@ -83,7 +83,7 @@ def reconstruct(
     kept.state.setdefault("batch", config.compute.batch)  # a resumed run keeps the batches of the first
     clock.add(kept.state.get("seconds", {}))
     with clock("compile"):
-        seen.A.adjoint(seen.A(torch.zeros(1, *seen.A.domain.shape)))
+        seen.A.adjoint(seen.A(torch.zeros(1, *seen.A.domain.shape, device=config.compute.device)))
     with Progress(seen.rows, config.solver.tol or TOL, quiet) as progress:
         if kept.batches:
             progress.say(f"going on at row {kept.done} of {seen.rows[0]}:{seen.rows[1]}")
@@ -134,7 +134,7 @@ def _rows(config: "Config", seen: Survey, kept: Checkpoint, progress: Progress, 
             if result.weight is not None and "weight" not in kept.state:
                 _keep_weight(kept, result)
             kept.state["seconds"] = clock.so_far()
-            kept.add(result.x.cpu().numpy(), record)
+            kept.add(result.x.detach().cpu().numpy(), record)
         progress.rows_done()
         if result.status == "interrupted":
             return True

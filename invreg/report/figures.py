@@ -78,11 +78,12 @@ def chart(
         for k, axis in enumerate("xy", 1):
             if axis in log:
                 values = np.concatenate([part[k] for part in series])
-                few = values.max() < 100 * values.min()  # two decades are a thin axis of powers of ten
+                span = values.max() / values.min()
+                subs = (1,) if span > 100 else (1, 2, 5) if span > 5 else (1, 1.5, 2, 3, 5, 7)
                 getattr(ax, f"set_{axis}scale")("log")
                 side = getattr(ax, f"{axis}axis")
                 # plain numbers: matplotlib's powers of ten take it longer than all the rest
-                side.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+                side.set_major_locator(LogLocator(subs=subs))
                 side.set_minor_locator(NullLocator())
                 side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         ax.set_xlabel(x)
