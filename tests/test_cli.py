@@ -307,7 +307,7 @@ def test_an_interrupt_writes_what_there_is(fake, scan, inside, capsys):
 
 def test_an_interrupted_choice_of_the_weight_is_made_again(fake, scan):
     fake.behave = lambda call: "interrupted" if call.index == 0 else None
-    assert run(scan, *BY_ONE) == 3 and len(volume(scan)) == 1
+    assert run(scan, *BY_ONE) == 3 and volume(scan).ndim == 2  # a single page
     assert run(scan, *BY_ONE, "--resume") == 0 and len(volume(scan)) == scans.ROWS
     assert [call.config.prior.weight for call in fake.calls] == ["auto", "auto", 0.02, 0.02, 0.02]
 
