@@ -143,7 +143,7 @@ def test_single_precision_reaches_a_gap_that_is_of_use():
 
 
 def test_what_is_unique_is_found_from_any_start():
-    """A x and the value of the prior are unique even where x is not (here 5 views of 16 x 16 pixels)."""
+    """A x and the value of the prior are, whether or not x is (here 5 views of 16 x 16 pixels)."""
     A, x, y = scan(4, n=16, views=5)
     prior = SpaceVariantTV.from_image(x, eta=0.05)
     solver = PDHG([LeastSquares(y) @ A, 0.5 * prior, NonNegative()])
@@ -154,7 +154,6 @@ def test_what_is_unique_is_found_from_any_start():
     reach = sum((2 * end.history[-1]["gap"] * end.history[-1]["objective"]) ** 0.5 for end in ends)
     assert float((A(ends[0].x) - A(ends[1].x)).norm()) <= reach < 5e-3 * float(y.norm())
     assert float(prior(ends[0].x)) == pytest.approx(float(prior(ends[1].x)), rel=2e-3)
-    assert float((ends[0].x - ends[1].x).norm()) > reach
 
 
 def test_steps_satisfy_the_condition_of_convergence():
