@@ -39,7 +39,7 @@ def discrepancy(
     solve_at(weight, state): a short solve, from the state of the trial before (None at first). residual(x): root
     mean square of A x - y. target: standard deviation of the noise. The residual grows with the weight, so the
     search brackets the target by factors of up to ten and then takes secants of the logarithms. Where no weight
-    brings the residual down to the target (the model does not explain the measurement that well) the smallest
+    brings the residual down to the target (the model does not explain the measurement that well) the largest
     weight tried that costs less than 10 % over the least residual is chosen, and the reason says so.
     """
     trials: list[dict[str, float]] = []
@@ -79,7 +79,7 @@ def _settled(trials: list[dict[str, float]]) -> bool:
         return False
     a, b = trials[-2:]
     far = abs(math.log(b["weight"] / a["weight"])) >= math.log(3)
-    return far and abs(b["residual"] / a["residual"] - 1) < 0.02
+    return far and abs(b["residual"] - a["residual"]) <= 0.02 * a["residual"]
 
 
 def _next(trials: list[dict[str, float]], target: float) -> float:
