@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from invreg.io import InputError, Scan, correct, header, line_integral_std, read
+from invreg.io import InputError, Scan, correct, header, line_integral_std, read, to_parallel
 from invreg.io.centre import truncation
 from invreg.io.header import Header
 from invreg.io.select import binned
@@ -51,6 +51,8 @@ class Survey:
     @property
     def axis(self) -> float:
         """The rotation axis as a bin of the detector before binning."""
+        if self.raw.fan is not None:
+            return _fan_axis(self.raw)
         bins = self.raw.projections.shape[2] // self.scan.projections.shape[2]
         assert self.geometry.centre is not None
         return (self.geometry.centre + 0.5) * bins - 0.5
@@ -67,8 +69,6 @@ def survey(config: "Config", clock: Clock) -> Survey:
     path = Path(config.data.file)
     with clock("read"):
         told = header(path)
-    if told.fan is not None:
-        raise InputError(f"{path}: a fan-beam scan; the recipes take parallel rays, rebin it to them first")
     first, end = span(config, told)
     step = max(1, (end - first) // LOOK)
     with clock("read"):
@@ -116,10 +116,21 @@ def load(config: "Config", rows: slice) -> Scan:
 
 
 def corrected(config: "Config", raw: Scan, centre: Any) -> Scan:
-    """Line integrals, binned, with the rotation axis `centre`, a bin of the unbinned detector or "auto"."""
+    """Line integrals along parallel rays, binned, with the axis `centre`, a bin of the unbinned detector or "auto".
+
+    A fan beam's axis is not searched for: "auto" takes what the file says, else the middle of the detector.
+    """
     c = config.correct
+    if raw.fan is not None and centre == "auto":
+        centre = _fan_axis(raw)
     scan = correct(raw, floor=c.floor, bad_pixels=c.bad_pixels, rings=c.rings, centre=centre)
+    if raw.fan is not None:
+        scan = to_parallel(scan)
     return binned(scan, c.bin) if c.bin > 1 else scan
+
+
+def _fan_axis(raw: Scan) -> float:
+    return (raw.projections.shape[2] - 1) / 2 if raw.centre is None else raw.centre
 
 
 def batch(config: "Config", seen: Survey, first: int, end: int, clock: Clock) -> tuple[Tensor, Tensor, tuple[str, ...]]:

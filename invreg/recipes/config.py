@@ -57,7 +57,7 @@ class Prior(Section):
     eta: Auto | Annotated[float, Field(gt=0)] = Field(
         "auto", description='the step between pixels that counts as an edge, > 0 in 1/length, or "auto"'
     )
-    p: float = Field(0.0, ge=0, le=1, description="a number from 0 (edges free) to 1 (plain total variation)")
+    p: float = Field(0.5, ge=0, le=1, description="a number from 0 (edges free) to 1 (plain total variation)")
 
 
 class Solver(Section):

@@ -11,13 +11,13 @@ from torch import Tensor
 from invreg.operators import XRay
 from invreg.priors import TV, SpaceVariantTV
 from invreg.recipes.base import Progress, Recipe, Reconstruction
-from invreg.recipes.tv import Problem, finish, first_image, first_weight, staged
+from invreg.recipes.tv import TRIAL_TOL, Problem, finish, first_image, first_weight, staged
 
 if TYPE_CHECKING:
     from invreg.recipes.config import Config
 
 PRE_ITER, PRE_TOL = 300, 1e-2  # enough for the edges of the pre-estimate
-ETA = 0.02  # of the image's range: above the steps of streaks left in a TV solution, below those of edges
+ETA = 0.2  # of the image's range: steps of half that size keep nine tenths of the weight, so streaks are not edges
 
 
 def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:
@@ -25,16 +25,16 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
     with torch.no_grad():
         x0 = first_image(A, y)
         plain = Problem(A, y, lambda rows: TV(A.domain.shape), std, "pre-estimate")
-        report = staged(progress, history, "weight of pre-estimate")
-        choice, _ = plain.choose(x0, first_weight(A, std), report)
-        report = staged(progress, history, "pre-estimate")
+        report = staged(progress, history, "weight of pre-estimate", TRIAL_TOL)
+        choice, _ = plain.choose(x0, first_weight(A, plain.std), report)
+        report = staged(progress, history, "pre-estimate", PRE_TOL)
         state = choice.result.state if choice.result.x.shape == x0.shape else None
         pre = plain.solve(choice.value, x0, state, (PRE_ITER, PRE_TOL), report, slice(None))
-        if pre.status == "interrupted":
+        if pre.status in ("interrupted", "nonfinite"):
             return Reconstruction(pre.x, pre.status, str(pre), history)
         eta = config.prior.eta
         if eta == "auto":
-            eta = ETA * float(torch.quantile(pre.x.flatten()[:: max(1, pre.x.numel() // 10**6)], 0.999))
+            eta = ETA * float(torch.quantile(pre.x.flatten()[:: 1 + pre.x.numel() // 10**7], 0.999))
         weights = SpaceVariantTV.from_image(pre.x, eta, config.prior.p).f.weights
         problem = Problem(A, y, lambda rows: SpaceVariantTV(weights[rows]), std, "space-variant total variation")
         return finish(problem, config, pre.x, progress, history, choice.value)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_ITER, TOL = 3000, 1e-3
 TRIAL_ITER, TRIAL_TOL = 60, 2e-2  # the residual settles long before the gap closes
-TRIAL_ROWS = 1
 NEIGHBOURS = (1 / 3, 3.0)
 
 
@@ -25,7 +24,8 @@ class Problem:
     """min_{x >= 0} |A x - y|^2 / 2 + weight * prior(x) over rows (row, h, w), with prior = `prior(rows)`."""
 
     def __init__(self, A: XRay, y: Tensor, prior: Callable[[slice], Functional], std: Tensor, stage: str) -> None:
-        self.A, self.y, self.prior, self.std, self.stage = A, y, prior, std, stage
+        self.A, self.y, self.prior, self.stage = A, y, prior, stage
+        self.std = std.clamp(min=1e-12)  # rows of air may have no noise at all
 
     def solver(self, weight: float, rows: slice = slice(None)) -> PDHG:
         return PDHG([LeastSquares(self.y[rows]) @ self.A, weight * self.prior(rows), NonNegative()])
@@ -38,9 +38,11 @@ class Problem:
         return solve(solver, start, max_iter=limits[0], tol=limits[1], callback=report)
 
     def choose(self, x0: Tensor, start: float, report: Progress, state: Any = None) -> tuple[Choice, slice]:
-        """The weight by the discrepancy principle, from at most TRIAL_ROWS rows in the middle."""
-        first = max(0, (len(self.y) - TRIAL_ROWS) // 2)
-        rows = slice(first, first + TRIAL_ROWS)
+        """The weight by the discrepancy principle, from the middle one of the rows that show something."""
+        strength = self.y.square().mean((1, 2))
+        rows_seen = (~(strength < 0.01 * strength.max())).nonzero()[:, 0]
+        first = int(rows_seen[(len(rows_seen) - 1) // 2])
+        rows = slice(first, first + 1)
 
         def residual(x: Tensor) -> float:
             return float((self.A(x) - self.y[rows]).square().mean(dtype=torch.float64).sqrt())
@@ -52,11 +54,11 @@ class Problem:
         return discrepancy(at, residual, target, start, state=state), rows
 
 
-def staged(progress: Progress, history: list[dict[str, Any]], stage: str) -> Progress:
-    """A callback that notes the rows of a stage and passes them on."""
+def staged(progress: Progress, history: list[dict[str, Any]], stage: str, tol: float) -> Progress:
+    """A callback that notes the rows of a stage, with the gap it stops at, and passes them on."""
 
     def report(row: Mapping[str, Any]) -> None:
-        history.append({**row, "stage": stage})
+        history.append({**row, "stage": stage, "tol": tol})
         progress(history[-1])
 
     return report
@@ -73,13 +75,13 @@ def finish(
     """Choose the weight unless it is given, solve to the tolerance, and look at the neighbouring weights."""
     choice = None
     if config.prior.weight == "auto":
-        choice, rows = problem.choose(x0, start, staged(progress, history, f"weight of {problem.stage}"))
+        choice, rows = problem.choose(x0, start, staged(progress, history, f"weight of {problem.stage}", TRIAL_TOL))
     value = config.prior.weight if choice is None else choice.value
     assert isinstance(value, float)
     limits = (config.solver.max_iter or MAX_ITER, config.solver.tol or TOL)
     every = slice(None)
     state = choice.result.state if choice is not None and choice.result.x.shape == x0.shape else None
-    report = staged(progress, history, problem.stage)
+    report = staged(progress, history, problem.stage, limits[1])
     result = problem.solve(value, x0, state, limits, report, every)
     weight = None
     if choice is not None:
@@ -106,7 +108,7 @@ def first_image(A: XRay, y: Tensor) -> Tensor:
 def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:
     problem = Problem(A, y, lambda rows: TV(A.domain.shape), std, "total variation")
     with torch.no_grad():
-        return finish(problem, config, first_image(A, y), progress, [], first_weight(A, std))
+        return finish(problem, config, first_image(A, y), progress, [], first_weight(A, problem.std))
 
 
 TV_RECIPE = Recipe("tv", "total variation: piecewise flat images, for few views", run)
