@@ -35,6 +35,7 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
         eta = config.prior.eta
         if eta == "auto":
             eta = ETA * float(torch.quantile(pre.x.flatten()[:: 1 + pre.x.numel() // 10**7], 0.999))
+            eta = eta or 1.0  # an empty image has no edges
         weights = SpaceVariantTV.from_image(pre.x, eta, config.prior.p).f.weights
         problem = Problem(A, y, lambda rows: SpaceVariantTV(weights[rows]), std, "space-variant total variation")
         return finish(problem, config, pre.x, progress, history, choice.value)
