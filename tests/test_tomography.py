@@ -280,6 +280,8 @@ def test_views_weigh_what_they_stand_for():
     np.testing.assert_allclose(angle_weights(random_angles(500)).sum(), np.pi)
     np.testing.assert_allclose(angle_weights(TWO_RATES).sum(), np.pi)
     np.testing.assert_allclose(angle_weights(np.array([0.3])), np.pi)
+    uneven = angle_weights(np.array([2.2, 0.2 + np.pi, 1.0]))  # gaps of 0.8, 1.2 and pi - 2
+    np.testing.assert_allclose(uneven, [(np.pi - 0.8) / 2, (np.pi - 1.2) / 2, 1.0])
     wedge = np.deg2rad(np.arange(-70, 71, 2.0))  # 40 degrees are missing: nobody stands for them
     np.testing.assert_allclose(angle_weights(wedge), np.deg2rad(2.0))
 
