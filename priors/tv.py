@@ -1,14 +1,49 @@
 """Total variation, plain and space-variant."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from invreg.core import Precomposed
 from invreg.operators import Gradient
+from invreg.operators.tomography.threads import run
 from invreg.priors.norms import GroupL1, magnitude
 
 
-class TV(Precomposed):
+class Variation(Precomposed):
+    """sum_i r_i |(D x)_i|_2 of images (*batch, h, w): a GroupL1 of the gradient, with its dual step in one pass."""
+
+    f: GroupL1
+
+    def __rmul__(self, weight: Tensor | float) -> "Variation":
+        return Variation(weight * self.f, self.K)
+
+    def ascend(self, u: Tensor, x: Tensor, step: Tensor) -> Tensor:
+        if x.device.type != "cpu" or (torch.is_grad_enabled() and (x.requires_grad or u.requires_grad)):
+            return super().ascend(u, x, step)
+        from invreg.priors.kernels_cpu import ascend
+
+        h, w = self.K.domain.shape
+        batch = x.shape[:-2]
+        radius = torch.ones(1, 1) if self.f.weights is None else self.f.weights
+        radius = torch.atleast_2d(radius).to(x.dtype)
+        radius = radius.expand(*batch, *radius.shape[-2:]).reshape(-1, *radius.shape[-2:])
+        out = torch.empty_like(u, memory_format=torch.contiguous_format)
+        rows = max(16, -(-h // torch.get_num_threads()))
+        arrays = (x.reshape(-1, h, w), u.reshape(-1, 2, h, w), radius.contiguous(), out.view(-1, 2, h, w))
+        items = zip(*(a.detach().contiguous().numpy() for a in arrays), step.expand(batch).reshape(-1), strict=True)
+        run(
+            [
+                partial(ascend, image, dual, float(s), limit, to, i, min(i + rows, h))
+                for image, dual, limit, to, s in items
+                for i in range(0, h, rows)
+            ]
+        )
+        return out
+
+
+class TV(Variation):
     """Isotropic total variation sum_i |(D x)_i|_2 of images (*batch, h, w), Neumann boundary.
 
     In the unit of the image (differences between neighbouring pixels, not divided by their distance).
@@ -18,7 +53,7 @@ class TV(Precomposed):
         super().__init__(GroupL1(), Gradient(shape))
 
 
-class SpaceVariantTV(Precomposed):
+class SpaceVariantTV(Variation):
     """TV_w(x) = sum_i w_i |(D x)_i|_2 with a map of weights (*batch, h, w) or (h, w) in [0, 1], kept fixed.
 
     The weights are small on the edges of a pre-estimate and 1 where it is flat, so that edges are not

@@ -134,15 +134,12 @@ class PDHG(Solver):
     def _proximal_step(self, s: PDHGState) -> tuple[Tensor, tuple[Tensor, ...]]:
         back = [t.K.adjoint(u) for t, u in zip(self.blocks, s.w, strict=True)]  # type: ignore[operator]
         slope = back[0] if len(back) == 1 else torch.stack(back).sum(0) if len(back) > 2 else back[0] + back[1]
-        x = torch.addcmul(s.z, slope, _along(-s.tau, slope, self.ndim))
+        tau = s.tau.to(slope.real.dtype).reshape(*s.tau.shape, *(1,) * self.ndim)
+        x = torch.addcmul(s.z, slope, -tau)
         if self.g is not None:
             x = self.g.prox(x, s.tau)
         ahead = torch.lerp(s.z, x, 2.0)
-        duals = []
-        for t, u, sigma in zip(self.blocks, s.w, s.sigmas, strict=True):
-            forward = t.K(ahead)
-            ascent = torch.addcmul(u, forward, _along(sigma, forward, t.f.ndim))
-            duals.append(t.f.conj_prox(ascent, sigma))
+        duals = [t.ascend(u, ahead, sigma) for t, u, sigma in zip(self.blocks, s.w, s.sigmas, strict=True)]
         return x, tuple(duals)
 
     def _sigmas(self, tau: Tensor) -> tuple[Tensor, ...]:
@@ -174,8 +171,3 @@ class PDHG(Solver):
         tau = self._distance(x, [t.f.conj_prox(steep * t.K(x), steep) for t in self.blocks])
         fallback = torch.full_like(tau, 1 / sum(norm**2 for norm in self.norms) ** 0.5)
         return torch.where(tau.isfinite() & (tau > 0), tau, fallback)
-
-
-def _along(steps: Tensor, x: Tensor, ndim: int) -> Tensor:
-    """One step for each batch item, to broadcast against `x`."""
-    return steps.to(x.real.dtype).reshape(*steps.shape, *(1,) * ndim)

@@ -30,6 +30,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/adapters/odl.py",
     "invreg/recipes/config.py",
     "operators/tomography/kernels_cpu.py",
+    "priors/kernels_cpu.py",
 }
 
 

@@ -165,5 +165,11 @@ class Precomposed(Functional):
             raise self._lacks("known Lipschitz constant (its operator is not linear)", "a line search")
         return self.f.lipschitz() * self.K.norm() ** 2
 
+    def ascend(self, u: Tensor, x: Tensor, step: Tensor) -> Tensor:
+        """The dual step of primal-dual solvers, f.conj_prox(u + step K x, step) with one step a batch item."""
+        forward = self.K(x)
+        ascent = torch.addcmul(u, forward, step.to(u.real.dtype).reshape(*step.shape, *(1,) * self.f.ndim))
+        return self.f.conj_prox(ascent, step)
+
     def __rmul__(self, weight: Tensor | float) -> "Precomposed":
         return Precomposed(weight * self.f, self.K)

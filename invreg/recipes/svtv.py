@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from invreg.recipes.config import Config
 
 PRE_ITER, PRE_TOL = 300, 1e-2  # enough for the edges of the pre-estimate
-ETA = 0.2  # of the image's range: steps of half that size keep nine tenths of the weight, so streaks are not edges
+ETA = 0.2  # of the image's range: steps of half that size keep 95 % of the weight (p = 0.5), so streaks are no edges
 
 
 def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:

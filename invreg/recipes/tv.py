@@ -1,5 +1,6 @@
 """Total variation: the most regular image that explains the measurement up to its noise."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 MAX_ITER, TOL = 3000, 1e-3
 TRIAL_ITER, TRIAL_TOL = 60, 2e-2  # the residual settles long before the gap closes
 NEIGHBOURS = (1 / 3, 3.0)
+# what the best image on a grid of n x n pixels leaves of |y|, times n: the error of the ray transform against the
+# exact bin averages of ellipses with sharp edges (docs/benchmarks.md)
+GRID_ERROR = 1.7
 
 
 class Problem:
@@ -38,7 +42,10 @@ class Problem:
         return solve(solver, start, max_iter=limits[0], tol=limits[1], callback=report)
 
     def choose(self, x0: Tensor, start: float, report: Progress, state: Any = None) -> tuple[Choice, slice]:
-        """The weight by the discrepancy principle, from the middle one of the rows that show something."""
+        """The weight by the discrepancy principle, from the middle one of the rows that show something.
+
+        The residual's target is the noise and the error of the grid together.
+        """
         strength = self.y.square().mean((1, 2))
         rows_seen = (~(strength < 0.01 * strength.max())).nonzero()[:, 0]
         first = int(rows_seen[(len(rows_seen) - 1) // 2])
@@ -50,7 +57,8 @@ class Problem:
         def at(weight: float, state: Any) -> Result:
             return self.solve(weight, x0, state, (TRIAL_ITER, TRIAL_TOL), report, rows)
 
-        target = float(self.std[rows].square().mean().sqrt())
+        grid = GRID_ERROR / max(self.A.domain.shape) * float(self.y[rows].square().mean().sqrt())
+        target = math.hypot(float(self.std[rows].square().mean().sqrt()), grid)
         return discrepancy(at, residual, target, start, state=state), rows
 
 
