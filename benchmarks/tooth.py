@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--views", type=int, nargs="+", default=[45, 30, 20])
-    parser.add_argument("--picture", type=Path, help="draw row 0 of FBP, space-variant TV and the reference here")
+    parser.add_argument("--picture", type=Path, help="draw row 0 of FBP, TV and the reference here")
     args = parser.parse_args()
     raw = invreg.io.read(args.file)
     full = invreg.io.correct(raw)
@@ -63,7 +63,13 @@ def main() -> None:
             weight = f"{done.weight.value:.3g}" if done.weight else ""
             print(f"| {count} | {name} | {p:.2f} | {s:.4f} | {weight} | {seconds:.1f} | {done.summary} |", flush=True)
     if args.picture:
-        draw(args.picture, [(key, shown[key]) for key in shown if key.startswith(("FBP", "SVTV"))], masks[0], ranges[0])
+        most = f"{args.views[0]} views"
+        chosen = [
+            (f"FBP, {most}", shown[f"FBP, {most}"]),
+            (f"TV, {most}", shown[f"TV, {most}"]),
+            *list(shown.items())[:1],
+        ]
+        draw(args.picture, chosen, masks[0], ranges[0])
 
 
 def draw(path: Path, images: list[tuple[str, np.ndarray]], mask: np.ndarray, high: float) -> None:
@@ -73,9 +79,8 @@ def draw(path: Path, images: list[tuple[str, np.ndarray]], mask: np.ndarray, hig
     import matplotlib.pyplot as plt
 
     rows, columns = (slice(max(0, m.min() - 15), m.max() + 15) for m in np.nonzero(mask))
-    ordered = images[1:] + images[:1]
-    figure, axes = plt.subplots(1, len(ordered), figsize=(4 * len(ordered), 4.4), layout="constrained")
-    for axis, (title, image) in zip(axes, ordered, strict=True):
+    figure, axes = plt.subplots(1, len(images), figsize=(4 * len(images), 4.9), layout="constrained")
+    for axis, (title, image) in zip(axes, images, strict=True):
         axis.imshow(image[rows, columns], cmap="gray", vmin=-0.1 * high, vmax=1.1 * high)
         axis.set_title(title)
         axis.axis("off")

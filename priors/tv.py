@@ -11,13 +11,13 @@ from invreg.operators.tomography.threads import run
 from invreg.priors.norms import GroupL1, magnitude
 
 
-class Variation(Precomposed):
+class _Variation(Precomposed):
     """sum_i r_i |(D x)_i|_2 of images (*batch, h, w): a GroupL1 of the gradient, with its dual step in one pass."""
 
     f: GroupL1
 
-    def __rmul__(self, weight: Tensor | float) -> "Variation":
-        return Variation(weight * self.f, self.K)
+    def __rmul__(self, weight: Tensor | float) -> "_Variation":
+        return _Variation(weight * self.f, self.K)
 
     def ascend(self, u: Tensor, x: Tensor, step: Tensor) -> Tensor:
         if x.device.type != "cpu" or (torch.is_grad_enabled() and (x.requires_grad or u.requires_grad)):
@@ -27,7 +27,7 @@ class Variation(Precomposed):
         h, w = self.K.domain.shape
         batch = x.shape[:-2]
         radius = torch.ones(1, 1) if self.f.weights is None else self.f.weights
-        radius = torch.atleast_2d(radius).to(x.dtype)
+        radius = radius.to(x.dtype).reshape(*radius.shape[:-2], *(radius.shape[-2:] or (1, 1)))
         radius = radius.expand(*batch, *radius.shape[-2:]).reshape(-1, *radius.shape[-2:])
         out = torch.empty_like(u, memory_format=torch.contiguous_format)
         rows = max(16, -(-h // torch.get_num_threads()))
@@ -43,7 +43,7 @@ class Variation(Precomposed):
         return out
 
 
-class TV(Variation):
+class TV(_Variation):
     """Isotropic total variation sum_i |(D x)_i|_2 of images (*batch, h, w), Neumann boundary.
 
     In the unit of the image (differences between neighbouring pixels, not divided by their distance).
@@ -53,7 +53,7 @@ class TV(Variation):
         super().__init__(GroupL1(), Gradient(shape))
 
 
-class SpaceVariantTV(Variation):
+class SpaceVariantTV(_Variation):
     """TV_w(x) = sum_i w_i |(D x)_i|_2 with a map of weights (*batch, h, w) or (h, w) in [0, 1], kept fixed.
 
     The weights are small on the edges of a pre-estimate and 1 where it is flat, so that edges are not

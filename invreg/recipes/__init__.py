@@ -6,6 +6,6 @@ from invreg.recipes.fbp import FBP_RECIPE
 from invreg.recipes.svtv import SVTV_RECIPE
 from invreg.recipes.tv import TV_RECIPE
 
-RECIPES: dict[str, Recipe] = {r.name: r for r in (SVTV_RECIPE, TV_RECIPE, CGLS_RECIPE, FBP_RECIPE)}
+RECIPES: dict[str, Recipe] = {r.name: r for r in (TV_RECIPE, SVTV_RECIPE, CGLS_RECIPE, FBP_RECIPE)}
 
 __all__ = ["RECIPES", "Recipe", "Reconstruction", "Weight"]

@@ -79,7 +79,7 @@ class Config(Section):
     """A job with every default filled in; `load` makes it, `dump` writes it."""
 
     version: Literal[1] = Field(1, description="1, the version of this layout")
-    recipe: str = Field("svtv", description="the name of a recipe")
+    recipe: str = Field("tv", description="the name of a recipe")
     data: Data = Data()
     correct: Correct = Correct()
     image: Image = Image()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from invreg.core import External, Space
+from invreg.core import External, Linear, Space
 from invreg.operators.tomography.geometry import Parallel2D
 from invreg.operators.tomography.threads import run, workspace
 
@@ -73,6 +73,14 @@ class XRay(External):
         if self._norm is None:  # a memo: it costs tens of products and each solve asks for it
             self._norm = super().norm(device, dtype)
         return self._norm
+
+    def normal(self, *, fft: bool = False) -> Linear:
+        """A^T A: exact, or with `fft` as a convolution by two FFTs, whose accuracy `ToeplitzNormal` states."""
+        if not fft:
+            return super().normal()
+        from invreg.operators.tomography.normal import ToeplitzNormal
+
+        return ToeplitzNormal(self)
 
     def _backproject(self, sinogram: Array, image: Array) -> None:
         for i, half in enumerate(self._halves):
