@@ -97,8 +97,10 @@ def test_the_weight_is_chosen_by_the_noise(name, few_views):
     assert weight is not None and "times the noise" in weight.reason
     row = (ROWS - 1) // 2
     residual = float((A(result.x[row]) - y[row]).square().mean().sqrt())
-    assert residual == pytest.approx(float(STD[row]), rel=0.15)
-    assert weight.trials[-1]["target"] == pytest.approx(float(STD[row]))
+    target = weight.trials[0]["target"]
+    # the target is the noise and the error of a 64 pixel grid, less than what the truth itself leaves over
+    assert float(STD[row]) < target < float((A(few_views[name][1][row]) - y[row]).square().mean().sqrt())
+    assert residual == pytest.approx(target, rel=0.15)
     assert [w / weight.value for w, _ in weight.neighbours] == pytest.approx([1 / 3, 1, 3])
     assert all(image.shape == (N, N) for _, image in weight.neighbours)
     rough, chosen, smooth = (float(image.diff(dim=0).abs().sum()) for _, image in weight.neighbours)

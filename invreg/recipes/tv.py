@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 MAX_ITER, TOL = 3000, 1e-3
 TRIAL_ITER, TRIAL_TOL = 60, 2e-2  # the residual settles long before the gap closes
 NEIGHBOURS = (1 / 3, 3.0)
-# what the best image on a grid of n x n pixels leaves of |y|, times n: the error of the ray transform against the
-# exact bin averages of ellipses with sharp edges (docs/benchmarks.md)
-GRID_ERROR = 1.7
+# what an image on a grid of n x n pixels leaves of |y| however good it is, times n: half the error of the ray
+# transform against exact bin averages of ellipses with sharp edges, as the estimate takes up the other half
+GRID_ERROR = 0.85
 
 
 class Problem:

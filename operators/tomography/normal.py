@@ -27,9 +27,9 @@ class ToeplitzNormal(Linear):
     Approximate, as A^T A is not quite a convolution: on the Shepp-Logan phantom of 128 pixels the relative
     difference to A.adjoint(A(x)) is 0.2 % at 180 views with bins of one pixel (0.6 % at 30 views, 64 pixels), 0.1 %
     with bins of half a pixel, 2 % with bins of two; on white noise, much of which the bins do not resolve, 6 to
-    25 %. Hence for preconditioners, not where a gradient must be exact. `A.normal(fft=True)` makes it. Weights of the data have
-    no place in it (A^T W A is a convolution only for one weight a view). Raises ValueError where the image
-    overhangs the detector in some view.
+    25 %. Hence for preconditioners, not where a gradient must be exact. `A.normal(fft=True)` makes it. Weights of
+    the data have no place in it (A^T W A is a convolution only for one weight a view). Raises ValueError where
+    the image overhangs the detector in some view.
     """
 
     response: Tensor
