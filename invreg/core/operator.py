@@ -27,7 +27,7 @@ class Operator(nn.Module, ABC):
     def _forward(self, x: Tensor) -> Tensor: ...
 
     def forward(self, x: Tensor) -> Tensor:
-        self.domain.check(x, f"{self}")
+        self.domain.check(x, self)
         return self._forward(x)
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class Linear(Operator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^H y, (*batch, *codomain) -> (*batch, *domain)."""
-        self.codomain.check(y, f"adjoint of {self}")
+        self.codomain.check(y, self, "adjoint of ")
         return self._adjoint(y)
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
@@ -139,12 +139,13 @@ class External(Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        self.domain.check(x, f"{self}")
-        return _Pair.apply(x, self, False)
+        self.domain.check(x, self)
+        # torch binds the arguments of `apply` by their signature, which takes as long as a small projection
+        return _Pair.apply(x, self, False) if torch.is_grad_enabled() else self._forward(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        self.codomain.check(y, f"adjoint of {self}")
-        return _Pair.apply(y, self, True)
+        self.codomain.check(y, self, "adjoint of ")
+        return _Pair.apply(y, self, True) if torch.is_grad_enabled() else self._adjoint(y)
 
 
 class _Pair(torch.autograd.Function):

@@ -25,13 +25,13 @@ class Space(NamedTuple):
         """The batch axes of `x`: all but the trailing ones."""
         return tuple(x.shape[: x.ndim - len(self.shape)])
 
-    def check(self, x: Tensor, who: str) -> None:
+    def check(self, x: Tensor, who: object, what: str = "") -> None:
         """Raise `ShapeError` unless `x` is (*batch, *shape) of the right kind."""
         right_kind = x.is_complex() if self.complex else x.is_floating_point()
         if not right_kind or tuple(x.shape[x.ndim - len(self.shape) :]) != self.shape or x.ndim < len(self.shape):
             kind = "complex" if self.complex else "real floating-point"
             takes = ", ".join(["*batch", *map(str, self.shape)])
-            raise ShapeError(f"{who} takes {kind} ({takes}); got {x.dtype} {tuple(x.shape)}")
+            raise ShapeError(f"{what}{who} takes {kind} ({takes}); got {x.dtype} {tuple(x.shape)}")
 
     def random(self, *batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
         """Standard normal element of the space on the generator's device; `dtype` is the real precision."""

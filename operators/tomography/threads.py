@@ -43,17 +43,22 @@ def run(tasks: Sequence[Callable[[], None]]) -> None:
 _local = threading.local()
 
 
-def workspace(shapes: Sequence[tuple[int, ...]], dtype: npt.DTypeLike) -> list[npt.NDArray[Any]]:
+def workspace(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype[Any]) -> list[npt.NDArray[Any]]:
     """Uninitialised arrays in memory that this thread keeps: fresh memory costs as much as the arithmetic.
 
     They hold until the next call in the same thread.
     """
-    sizes = [math.prod(shape) for shape in shapes]
-    starts = np.cumsum([0, *(-(-size // 16) * 16 for size in sizes)])
-    bytes_needed = int(starts[-1]) * np.dtype(dtype).itemsize
-    if getattr(_local, "memory", None) is None or _local.memory.nbytes < bytes_needed:
-        _local.memory = np.empty(bytes_needed, np.uint8)
-    memory = _local.memory[:bytes_needed].view(dtype)
-    return [
-        memory[start : start + size].reshape(shape) for start, size, shape in zip(starts, sizes, shapes, strict=False)
-    ]
+    made: dict[Any, list[npt.NDArray[Any]]] = _local.__dict__.setdefault("made", {})
+    if (shapes, dtype) not in made:
+        sizes = [math.prod(shape) for shape in shapes]
+        starts = np.cumsum([0, *(-(-size // 16) * 16 for size in sizes)])
+        needed = int(starts[-1]) * dtype.itemsize
+        if getattr(_local, "memory", None) is None or _local.memory.nbytes < needed:
+            _local.memory = np.empty(needed, np.uint8)
+            made.clear()  # they would keep the smaller memory
+        memory = _local.memory[:needed].view(dtype)
+        made[shapes, dtype] = [
+            memory[start : start + size].reshape(shape)
+            for start, size, shape in zip(starts, sizes, shapes, strict=False)
+        ]
+    return made[shapes, dtype]

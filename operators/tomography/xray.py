@@ -89,7 +89,7 @@ class XRay(External):
     def _backproject_in_parts(self, sinogram: Array, image: Array) -> None:
         from invreg.operators.tomography import kernels_cpu as k
 
-        shapes = [shape for half in self._halves for shape in half.work_shapes(half.slope4.size)]
+        shapes = tuple(shape for half in self._halves for shape in half.work_shapes(half.slope4.size))
         work = workspace(shapes, sinogram.dtype)
         halves = list(zip(self._halves, work[::2], work[1::2], strict=True))
         run([partial(half.collect, sinogram, q) for half, _, q in halves])
@@ -154,11 +154,11 @@ class _Half:
 
         return k.buffer_margin(self.rows, self.taps), k.buffer_length(self.rows, self.length, self.taps)
 
-    def work_shapes(self, views: int) -> list[tuple[int, int]]:
+    def work_shapes(self, views: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Shapes of the padded image and of the buffers of `views` views."""
         from invreg.operators.tomography import kernels_cpu as k
 
-        return [k.padded_shape(self.rows, self.length), (views, self.margin_size()[1])]
+        return k.padded_shape(self.rows, self.length), (views, self.margin_size()[1])
 
     def project(self, image: Array, sinogram: Array, part: slice) -> None:
         from invreg.operators.tomography import kernels_cpu as k
