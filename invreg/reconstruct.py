@@ -12,6 +12,7 @@ import torch
 from invreg import checkpoint, plan, prepare
 from invreg.checkpoint import Checkpoint
 from invreg.io import InputError
+from invreg.memory import keep_freed
 from invreg.prepare import Survey
 from invreg.progress import Clock, Progress
 from invreg.recipes import RECIPES, Reconstruction
@@ -65,6 +66,7 @@ def reconstruct(
     from invreg.recipes.config import flat
 
     clock = clock or Clock()
+    keep_freed()
     if config.compute.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; invreg doctor says why, or use --device cpu")
     seen = prepare.survey(config, clock)

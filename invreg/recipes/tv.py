@@ -12,6 +12,7 @@ from invreg.operators import LeastSquares, XRay, fbp
 from invreg.priors import TV, NonNegative
 from invreg.recipes.base import Progress, Recipe, Reconstruction, Weight
 from invreg.solvers import PDHG, Choice, discrepancy
+from invreg.solvers.pdhg import PDHGState
 
 if TYPE_CHECKING:
     from invreg.recipes.config import Config
@@ -88,7 +89,7 @@ def finish(
     assert isinstance(value, float)
     limits = (config.solver.max_iter or MAX_ITER, config.solver.tol or TOL)
     every = slice(None)
-    state = choice.result.state if choice is not None and choice.result.x.shape == x0.shape else None
+    state = None if choice is None else spread(choice.result.state, len(x0))
     report = staged(progress, history, problem.stage, limits[1])
     result = problem.solve(value, x0, state, limits, report, every)
     weight = None
@@ -102,6 +103,12 @@ def finish(
         weight = Weight(value, choice.reason, choice.trials, [(v, x[0]) for v, x in images])
     gap = result.history[-1]["gap"] if result.history else None
     return Reconstruction(result.x, result.status, str(result), history, weight, gap)
+
+
+def spread(state: PDHGState, rows: int) -> PDHGState:
+    """The state of one row as a start for `rows` of them: slices of a volume resemble each other."""
+    x, tau = (t.expand(rows, *t.shape[1:]) for t in (state.x, state.tau))
+    return state._replace(x=x, tau=tau, duals=tuple(u.expand(rows, *u.shape[1:]) for u in state.duals))
 
 
 def progress_off(row: Mapping[str, Any]) -> None:
