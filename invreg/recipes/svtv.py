@@ -11,7 +11,7 @@ from torch import Tensor
 from invreg.operators import XRay
 from invreg.priors import TV, SpaceVariantTV
 from invreg.recipes.base import Progress, Recipe, Reconstruction
-from invreg.recipes.tv import TRIAL_TOL, Problem, finish, first_image, first_weight, spread, staged
+from invreg.recipes.tv import TRIAL_TOL, Problem, finish, first_image, first_weight, staged
 
 if TYPE_CHECKING:
     from invreg.recipes.config import Config
@@ -28,7 +28,7 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
         report = staged(progress, history, "weight of pre-estimate", TRIAL_TOL)
         choice, _ = plain.choose(x0, first_weight(A, plain.std), report)
         report = staged(progress, history, "pre-estimate", PRE_TOL)
-        state = spread(choice.result.state, len(x0))
+        state = plain.start(choice, x0)
         pre = plain.solve(choice.value, x0, state, (PRE_ITER, PRE_TOL), report, slice(None))
         if pre.status in ("interrupted", "nonfinite"):
             return Reconstruction(pre.x, pre.status, str(pre), history)

@@ -62,6 +62,21 @@ class Problem:
         target = math.hypot(float(self.std[rows].square().mean().sqrt()), grid)
         return discrepancy(at, residual, target, start, state=state), rows
 
+    def start(self, choice: Choice, x0: Tensor) -> PDHGState:
+        """The trial's state for the rows that its image explains better than their own x0, which the others take.
+
+        Slices of a volume resemble each other, but not all of them.
+        """
+        trial, cold = choice.result.state, self.solver(choice.value).init(x0)
+        misfit = [(self.A(x) - self.y).square().sum((1, 2)) for x in (trial.x, x0)]
+        near = misfit[0] < misfit[1]
+
+        def pick(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(near.reshape(-1, *(1,) * (b.ndim - 1)), a, b)
+
+        duals = tuple(pick(a, b) for a, b in zip(trial.duals, cold.duals, strict=True))
+        return cold._replace(x=pick(trial.x, cold.x), duals=duals, tau=pick(trial.tau, cold.tau))
+
 
 def staged(progress: Progress, history: list[dict[str, Any]], stage: str, tol: float) -> Progress:
     """A callback that notes the rows of a stage, with the gap it stops at, and passes them on."""
@@ -89,7 +104,7 @@ def finish(
     assert isinstance(value, float)
     limits = (config.solver.max_iter or MAX_ITER, config.solver.tol or TOL)
     every = slice(None)
-    state = None if choice is None else spread(choice.result.state, len(x0))
+    state = None if choice is None else problem.start(choice, x0)
     report = staged(progress, history, problem.stage, limits[1])
     result = problem.solve(value, x0, state, limits, report, every)
     weight = None
@@ -103,12 +118,6 @@ def finish(
         weight = Weight(value, choice.reason, choice.trials, [(v, x[0]) for v, x in images])
     gap = result.history[-1]["gap"] if result.history else None
     return Reconstruction(result.x, result.status, str(result), history, weight, gap)
-
-
-def spread(state: PDHGState, rows: int) -> PDHGState:
-    """The state of one row as a start for `rows` of them: slices of a volume resemble each other."""
-    x, tau = (t.expand(rows, *t.shape[1:]) for t in (state.x, state.tau))
-    return state._replace(x=x, tau=tau, duals=tuple(u.expand(rows, *u.shape[1:]) for u in state.duals))
 
 
 def progress_off(row: Mapping[str, Any]) -> None:
