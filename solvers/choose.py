@@ -57,7 +57,7 @@ def discrepancy(
     best = min(range(len(trials)), key=lambda i: abs(math.log(max(trials[i]["residual"], 1e-300) / target)))
     reached = trials[best]["residual"] / target
     reason = f"the residual is {reached:.2f} times the noise ({target:.3g}), as the discrepancy principle asks"
-    if reached > 1 + 2 * CLOSE:
+    if reached > 1 + CLOSE:
         least = trials[best]["residual"]
         best = max(
             (i for i in range(len(trials)) if trials[i]["residual"] <= 1.1 * least), key=lambda i: trials[i]["weight"]
