@@ -175,9 +175,9 @@ def skimage(n: int, g: Parallel2D) -> Iterator[Peer]:
     )
 
 
-def peers(n: int, g: Parallel2D) -> list[Peer]:
-    found = []
-    for library in (ours, astra, odl, deepinv, skimage):
+def peers(n: int, g: Parallel2D, names: list[str]) -> list[Peer]:
+    found = list(ours(n, g))
+    for library in (known for known in (astra, odl, deepinv, skimage) if known.__name__ in names):
         try:
             found += list(library(n, g))
         except ImportError as error:
@@ -219,11 +219,11 @@ def table(head: list[str], rows: list[list[str]]) -> None:
     print(flush=True)
 
 
-def compare(n: int, views: int, repeats: int, cores: int) -> None:
+def compare(n: int, views: int, repeats: int, cores: int, names: list[str]) -> None:
     g = Parallel2D(np.linspace(0, np.pi, views, endpoint=False), int(np.ceil(2**0.5 * n)))
     phantoms = [scaled(SHEPP_LOGAN, n / 2), scaled(random_ellipses(3, 20), n / 2)]
     images = [ellipse_image(p, (n, n)).astype(np.float32) for p in phantoms]
-    methods = peers(n, g)
+    methods = peers(n, g, names)
     data = {p.name: p.exact(phantoms[0], True).astype(np.float32) for p in methods}
 
     torch.set_num_threads(1)
@@ -274,6 +274,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--views", type=int, nargs="+", default=[60, 180])
     parser.add_argument("--repeats", type=int, default=7, help="rounds, at least 5 (default 7)")
+    every = ["astra", "odl", "deepinv", "skimage"]
+    parser.add_argument("--peers", nargs="+", choices=every, default=every)
     parser.add_argument("--quick", action="store_true", help="256 pixels, 60 views, 5 rounds")
     options = parser.parse_args()
     if options.quick:
@@ -286,7 +288,7 @@ def main() -> None:
     print(f"{cores} cores; " + ", ".join(f"{name} {installed(name)}" for name in packages) + "\n")
     for n in options.sizes:
         for views in options.views:
-            compare(n, views, options.repeats, cores)
+            compare(n, views, options.repeats, cores, options.peers)
 
 
 def installed(name: str) -> str:
