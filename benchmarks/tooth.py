@@ -4,7 +4,7 @@
 
 The reference is the FBP of all 181 views. PSNR (range: the 99.9 % quantile of the reference) and SSIM are taken
 inside the object (the largest region of the smoothed reference above Otsu's threshold, holes filled), means over
-the rows. Every recipe runs with its default settings; no parameter was chosen on this scan.
+the rows. Every recipe runs with its default settings. This scan was not held out: see docs/benchmarks.md.
 """
 
 import argparse
