@@ -19,3 +19,15 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 @pytest.fixture
 def generator(device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(20240611)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """The fast recipe of scans.py, under the name "fake"."""
+    import scans
+
+    from invreg.recipes import RECIPES
+
+    recipe = scans.Fake()
+    monkeypatch.setitem(RECIPES, "fake", scans.as_recipe(recipe))
+    return recipe

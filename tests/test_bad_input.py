@@ -16,14 +16,6 @@ import torch
 from invreg import plan, prepare
 from invreg.cli import main
 from invreg.io.centre import truncation
-from invreg.recipes import RECIPES
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    fake = scans.Fake()
-    monkeypatch.setitem(RECIPES, "fake", scans.as_recipe(fake))
-    return fake
 
 
 @pytest.fixture

@@ -19,15 +19,7 @@ import tifffile
 from invreg import cli, prepare
 from invreg.cli import main
 from invreg.metrics import relative_error
-from invreg.recipes import RECIPES
 from invreg.report import RESULTS
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    fake = scans.Fake()
-    monkeypatch.setitem(RECIPES, "fake", scans.as_recipe(fake))
-    return fake
 
 
 @pytest.fixture

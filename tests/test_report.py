@@ -14,15 +14,7 @@ from matplotlib.image import imread
 from invreg.cli import main
 from invreg.io import correct, read, write
 from invreg.metrics import psnr
-from invreg.recipes import RECIPES
 from invreg.report import figures
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    fake = scans.Fake()
-    monkeypatch.setitem(RECIPES, "fake", scans.as_recipe(fake))
-    return fake
 
 
 @pytest.fixture
