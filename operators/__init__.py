@@ -15,6 +15,7 @@ from invreg.operators.tomography import (
     Views3D,
     XRay,
     fbp,
+    fdk,
     helix,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "WeightedLeastSquares",
     "XRay",
     "fbp",
+    "fdk",
     "helix",
 ]

@@ -1,6 +1,6 @@
 """Tomography: geometries, ray transforms, filtered back-projection."""
 
-from invreg.operators.tomography.filters import fbp
+from invreg.operators.tomography.filtered_backprojection import fbp, fdk
 from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D, Views2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Parallel3D, Views3D, helix
 from invreg.operators.tomography.normal import ToeplitzNormal
@@ -16,5 +16,6 @@ __all__ = [
     "Views3D",
     "XRay",
     "fbp",
+    "fdk",
     "helix",
 ]

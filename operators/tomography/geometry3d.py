@@ -254,6 +254,18 @@ def helix(angles: npt.ArrayLike, advance: float) -> Array:
     return (values - (values[0] + values[-1]) / 2) * advance / (2 * np.pi)
 
 
+def tilted_from_upright(g: ConeBeam) -> Array:
+    """Where the rays of the bins of the same detector without tilt meet the tilted one: (row, column, 2) in bins."""
+    assert g.centre is not None and g.row_centre is not None
+    u = (np.arange(g.columns) - g.centre) * g.pitch
+    v = (np.arange(g.rows) - g.row_centre) * _row_pitch(g)
+    rays = np.stack([*np.broadcast_arrays(u, v[:, None], g.source_detector)], axis=2)
+    turn = _turn(*g.tilt)
+    reach = g.source_detector * turn[2, 2] / (rays @ turn[:, 2])  # to the plane with this normal
+    hit = (rays * reach[..., None] - [0, 0, g.source_detector]) @ turn[:, :2]
+    return hit[..., ::-1] / [_row_pitch(g), g.pitch] + [g.row_centre, g.centre]
+
+
 def _lift(vectors: Array) -> Array:
     return np.pad(vectors, ((0, 0), (0, 1)))
 
