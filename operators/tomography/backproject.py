@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,24 +36,24 @@ def _numba(
 ) -> None:
     from invreg.operators.tomography import kernels_backproject as k
 
-    assert g.centre is not None and g.row_centre is not None and g.row_pitch is not None
+    back: Callable[..., None]
     depth, h, w = volume.shape
+    plane = depth == g.rows == 1 and g.row_centre == 0
     upright = volume.new_zeros(h, w, depth)  # z last: all the voxels above a pixel share its column and weight
     target = upright.numpy()
     step = -(-h // (4 * torch.get_num_threads()))
     for part in parts:
+        cos, sin = np.cos(g.angles[part]), np.sin(g.angles[part])
+        where: tuple[Any, ...] = (cos, sin, g.source_origin, g.source_detector, g.centre)
         values = views(part).movedim(1, 2)  # (view, column, row), framed by zeros
-        framed = torch.nn.functional.pad(values, (1, 2, 1, 2)).numpy()
-        run(
-            [
-                partial(
-                    k.backproject_columns, framed, np.cos(g.angles[part]), np.sin(g.angles[part]), g.source_origin,
-                    g.source_detector, g.centre, g.row_centre, g.pitch, g.row_pitch, g.curved, pixel, thickness,
-                    target[row : row + step], row, h,
-                )
-                for row in range(0, h, step)
-            ]
-        )  # fmt: skip
+        if plane:
+            framed = torch.nn.functional.pad(values[..., 0], (1, 2)).numpy()
+            back, image = partial(k.backproject_bins, framed, *where, g.pitch, g.curved, pixel), target[..., 0]
+        else:
+            framed = torch.nn.functional.pad(values, (1, 2, 1, 2)).numpy()
+            across: tuple[Any, ...] = (g.row_centre, g.pitch, g.row_pitch, g.curved, pixel, thickness)
+            back, image = partial(k.backproject_columns, framed, *where, *across), target
+        run([partial(back, image[row : row + step], row, h) for row in range(0, h, step)])
     volume.copy_(upright.permute(2, 0, 1))
 
 

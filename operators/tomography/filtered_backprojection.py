@@ -100,7 +100,7 @@ def _divergent(
     u = (np.arange(g.columns) - g.centre) * g.pitch
     v = (np.arange(g.rows) - g.row_centre) * g.row_pitch
     R, D = g.source_detector, g.source_origin
-    fan: Array = u / R if g.curved else np.arctan(u / R)
+    fan = _fan_angles(g)
     if _is_offset(g, fan):
         return _divergent(*_widened(projections, g), shape, pixel, thickness, filter)
     cosine = np.cos(fan) * (R / np.hypot(R, v))[:, None] if g.curved else R / np.hypot(np.hypot(R, u), v[:, None])
@@ -122,6 +122,12 @@ def _divergent(
     return out.reshape(*projections.shape[: projections.ndim - 3], *shape)
 
 
+def _fan_angles(g: ConeBeam) -> Array:
+    assert g.centre is not None
+    ratio = (np.arange(g.columns, dtype=np.float64) - g.centre) * g.pitch / g.source_detector
+    return ratio if g.curved else np.arctan(ratio)
+
+
 def _is_offset(g: ConeBeam, fan: Array) -> bool:
     low, high = fan.min(), fan.max()
     return abs(high + low) > 0.1 * (high - low) and arc(g.angles) is None
@@ -134,7 +140,7 @@ def _widened(projections: Tensor, g: ConeBeam) -> tuple[Tensor, ConeBeam]:
     """
     assert g.centre is not None
     left, right = g.centre, g.columns - 1 - g.centre
-    fan = np.arctan((np.arange(g.columns) - g.centre) * g.pitch / g.source_detector)
+    fan = _fan_angles(g)
     before, after = (max(0, math.ceil(gap)) for gap in (right - left, left - right))
     weighted = projections * torch.as_tensor(offset_weights(fan)).to(projections)
     padded = torch.nn.functional.pad(weighted, (before, after))
