@@ -217,7 +217,9 @@ class Views3D:
     @property
     def bin_at_axis(self) -> float:
         """Median distance of neighbouring columns' rays where they pass the origin, in `unit`."""
-        return bin_at_axis(self.source, self.detector, self.u, self.parallel)
+        if self.parallel:
+            return float(np.median(np.linalg.norm(self.u, axis=1)))
+        return bin_at_axis(self.source, self.detector, self.u, np.cross(self.u, self.v))
 
     def views(self, index: Index) -> "Views3D":
         """The same geometry with some of its views."""
