@@ -8,6 +8,7 @@ import pytest
 
 from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, Views2D, Views3D, XRay, helix
 from invreg.operators.tomography.geometry3d import tilted_from_upright
+from invreg.operators.tomography.recognise import recognise
 
 ANGLES = np.array([0.3, -1.0, 2.0, 4.5])
 FAN = FanBeam2D(ANGLES, 9, 0.7, 3.3, "mm", 20.0, 31.0)
@@ -180,3 +181,89 @@ def test_what_the_general_case_sees():
     for g in (FAN, CONE, replace(FAN, curved=True), Parallel2D(ANGLES, 9, 0.7), Parallel3D(ANGLES, 4, 9, 0.7)):
         assert g.general().bin_at_axis == pytest.approx(g.bin_at_axis, rel=0.02)
         assert g.general().shape == g.shape and g.general().general().shape == g.shape
+
+
+# To and from ODL
+
+
+TURN = np.linspace(-0.4, 5.0, 7)
+NAMED = {
+    "parallel": Parallel2D(TURN, 9, 0.7, 3.3),
+    "fan": replace(FAN, angles=TURN, unit="pixel"),
+    "arc": replace(FAN, angles=TURN, unit="pixel", curved=True),
+    "parallel in space": Parallel3D(TURN, 5, 9, 0.7, 0.9, 3.3, 1.2),
+    "cone": replace(CONE, angles=TURN, unit="pixel"),
+    "cylinder": replace(CONE, angles=TURN, unit="pixel", curved=True),
+    "helix": replace(CONE, angles=TURN, unit="pixel", heights=helix(TURN, 6.0) + 1.0),
+}
+
+
+def same_rays(one, two) -> None:
+    a, b = one.general(), two.general()
+    assert type(a) is type(b) and a.shape == b.shape and (a.parallel, a.curved) == (b.parallel, b.curved)
+    bins = (np.array([0.0, 2.5, 8.0]),) if isinstance(a, Views2D) else (np.array([0.0, 3.3]), np.array([0.0, 8.0]))
+    source, points = (np.expand_dims(v.source, tuple(range(1, len(bins) + 1))) for v in (a, b)), (a, b)
+    (s, t), (p, q) = source, (v.points(*bins) for v in points)
+    ray, other = (s, t) if a.parallel else (p - s, q - t)
+    ray, other = (np.broadcast_to(r / np.linalg.norm(r, axis=-1, keepdims=True), p.shape) for r in (ray, other))
+    np.testing.assert_allclose(ray, other, atol=1e-6)
+    gap = q - p
+    np.testing.assert_allclose(gap - (gap * ray).sum(-1, keepdims=True) * ray, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_views_are_recognised(name):
+    g = NAMED[name]
+    again = recognise(g.general())
+    assert type(again) is type(g)
+    same_rays(again, g)
+    np.testing.assert_allclose(again.positions, g.positions)
+
+
+def test_what_is_not_recognised_stays_as_it_is():
+    for g in (replace(CONE, tilt=(0.1, 0, 0)), replace(CONE, angles=ANGLES)):
+        views = g.general()
+        moved = replace(views, source=views.source + np.array([[0, 0, 0], [0.1, 0, 0], [0, 0, 0], [0, 0, 0]]))
+        assert recognise(moved) is moved
+    assert isinstance(recognise(replace(CONE, tilt=(0.1, 0, 0)).general()), Views3D)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_to_odl_and_back(name):
+    adapter = pytest.importorskip("invreg.adapters.odl_geometry", exc_type=ImportError)
+    g = NAMED[name]
+    theirs = adapter.to_geometry(g)
+    again = adapter.from_geometry(theirs)
+    assert type(again) is type(g)
+    same_rays(again, g)
+
+
+def test_an_odl_geometry_that_is_turned_and_shifted():
+    adapter = pytest.importorskip("invreg.adapters.odl_geometry", exc_type=ImportError)
+    import odl
+    from odl.applications.tomo import ConeBeamGeometry
+
+    angles, panel = odl.nonuniform_partition(TURN), odl.uniform_partition([-3, -2], [3, 2], (6, 4))
+    theirs = ConeBeamGeometry(
+        angles, panel, 20, 11, axis=(1, 0, 0), det_shift_func=lambda a: np.stack([0 * a, 0.1 * a, 0 * a], axis=-1)
+    )
+    ours = adapter.from_geometry(theirs)
+    assert isinstance(ours, Views3D) and ours.shape == (7, 4, 6)
+    for view, angle in enumerate(TURN):
+        np.testing.assert_allclose(ours.source[view], theirs.src_position(angle), atol=1e-9)
+        for row, column in [(0, 0), (3, 1)]:
+            parameter = panel.grid[column, row]
+            point = ours.points(np.array([row]), np.array([column]))[view, 0, 0]
+            np.testing.assert_allclose(point, theirs.det_point_position(angle, parameter), atol=1e-9)
+
+
+def test_what_odl_has_no_name_for():
+    adapter = pytest.importorskip("invreg.adapters.odl_geometry", exc_type=ImportError)
+    for g, told in [
+        (replace(CONE, tilt=(0.1, 0, 0), angles=TURN), "ODL has no name for a tilted detector"),
+        (CONE.general(), "ODL has no name for a Views3D"),
+        (CONE, "ODL takes increasing angles"),
+        (replace(CONE, angles=TURN, heights=TURN**2), "heights of a circle or an even helix only"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            adapter.to_geometry(g)

@@ -57,6 +57,17 @@ class Parallel3D:
         return self.pitch
 
     @property
+    def positions(self) -> Array:
+        """Signed distance of each column's rays from the plane of the axis, (column,), in `unit`."""
+        return self.plane.positions
+
+    @property
+    def row_positions(self) -> Array:
+        """Height of each row's rays, (row,), in `unit`."""
+        assert self.row_centre is not None
+        return (np.arange(self.rows, dtype=np.float64) - self.row_centre) * _row_pitch(self)
+
+    @property
     def plane(self) -> Parallel2D:
         """The rays of one row."""
         return Parallel2D(self.angles, self.columns, self.pitch, self.centre, self.unit)
