@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+
 from invreg.operators.tomography.geometry import FanBeam2D, Geometry2D, Parallel2D, Views2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Geometry3D, Parallel3D, Views3D
 from invreg.operators.tomography.recognise import recognise
@@ -18,7 +19,7 @@ try:
         Parallel3dAxisGeometry,
     )
 except ModuleNotFoundError as error:
-    raise ImportError("invreg.adapters.odl_geometry needs odl: pip install 'invreg[interop]'") from error
+    raise ImportError("invreg.adapters.odl needs odl: pip install 'invreg[interop]'") from error
 
 CURVED = (odl.applications.tomo.CircularDetector, odl.applications.tomo.CylindricalDetector)
 FLAT = (odl.applications.tomo.Flat1dDetector, odl.applications.tomo.Flat2dDetector)
