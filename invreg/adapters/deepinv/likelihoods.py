@@ -75,9 +75,9 @@ class _ToFidelity(deepinv.optim.DataFidelity):
                 f"the prox of a fidelity takes a linear physics; got {type(physics).__name__}: use an algorithm that "
                 "takes the gradient, such as PGD"
             )
-        step = gamma.reshape(-1, *(1,) * (x.ndim - 1)) if isinstance(gamma, Tensor) else torch.tensor(gamma)
-        norm = from_physics(physics, tuple(x.shape[1:])).norm(x.device, x.real.dtype)
-        curvature = 1 + step.to(x) * self.d.of(y).lipschitz() * norm**2
+        step = torch.as_tensor(gamma, dtype=x.dtype, device=x.device).reshape(-1, *(1,) * (x.ndim - 1))
+        norm = from_physics(physics, tuple(x.shape[1:])).norm(x.device, x.dtype)
+        curvature = 1 + step * self.d.of(y).lipschitz() * norm**2
         return _minimise(lambda u: step * self.grad(u, y, physics) + u - x, x, curvature)
 
 
@@ -89,7 +89,7 @@ def to_fidelity(likelihood: Likelihood | Callable[[Tensor], Functional]) -> deep
     any other raises ValueError. The prox of f(A x) is computed by accelerated gradient steps and needs an f with a
     Lipschitz gradient (TypeError otherwise), unless the physics is Denoising, where it is that of f.
     """
-    if isinstance(likelihood, Functional) and not isinstance(likelihood, Likelihood):
+    if not isinstance(likelihood, Likelihood) and (isinstance(likelihood, Functional) or not callable(likelihood)):
         raise TypeError(
             f"to_fidelity takes a likelihood or a function that makes one from y; got a {type(likelihood).__name__}: "
             "write lambda y: 0.5 * LeastSquares(y), say"
@@ -131,8 +131,14 @@ def from_fidelity(fidelity: deepinv.optim.DataFidelity, y: Tensor, *, ndim: int 
     """The likelihood of the prediction for a measurement y (*batch, *shape) of `ndim` axes.
 
     L2(sigma) comes as `WeightedLeastSquares` with its conjugate, so that PDHG can state its gap; every other as
-    `FromFidelity`.
+    `FromFidelity`. PoissonLikelihood raises TypeError: in deepinv 0.5.0 its value mixes the items of a batch, its
+    gradient is off by the square of the gain and its prox is not that of its value.
     """
+    if isinstance(fidelity.d, deepinv.optim.distance.PoissonLikelihoodDistance):
+        raise TypeError(
+            f"from_fidelity does not take {type(fidelity).__name__}, whose prox, gradient (unless the gain is 1) and "
+            "value (of a batch) are wrong in deepinv 0.5.0; use a Poisson likelihood of invreg.operators"
+        )
     if type(fidelity) is deepinv.optim.L2:
         return WeightedLeastSquares(y, torch.full_like(y, fidelity.norm), ndim=ndim)
     return FromFidelity(fidelity, y, ndim=ndim)
@@ -159,7 +165,7 @@ def _minimise(grad: Callable[[Tensor], Tensor], x: Tensor, curvature: Tensor) ->
     Nesterov's method with constant momentum (2004, scheme 2.2.11). |grad(z)| bounds the distance of z from the
     minimiser; the steps end where that is round-off, or after as many as the theorem asks for.
     """
-    precision = 10 * torch.finfo(x.real.dtype).eps
+    precision = 10 * torch.finfo(x.dtype).eps
     root = curvature.sqrt()
     worst = float(root.max())
     momentum = (root - 1) / (root + 1)
