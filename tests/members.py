@@ -174,7 +174,10 @@ def _odl_rays() -> Any:
 
 
 _PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
-_GRID = _PHYSICS | {"float64": "its interpolation grid stays in float32"}
+_GRID = _PHYSICS | {
+    "float64": "its interpolation grid stays in float32",
+    "forward mode": "torch's grid_sampler_2d has none up to 2.14",
+}
 
 _ASTRA = {"float64": "ASTRA computes in float32", "pickling": "ODL's back end keeps a lock"}
 

@@ -296,14 +296,24 @@ def test_a_fidelity_comes_back_as_it_went(dinv):
     torch.testing.assert_close(back.prox(p, 0.3), f.prox(p, 0.3))
 
 
-def test_the_noise_of_a_likelihood_is_a_noise_model(dinv):
+def test_noise_goes_both_ways(dinv):
+    import deepinv
+
     x = uniform(2, 1, 2, 20, 20)
     f = LeastSquares(torch.zeros(2, 20, 20, dtype=torch.float64), ndim=3, std=0.5)
     noise = dinv.to_noise(f, torch.Generator().manual_seed(3))
-    physics = dinv.to_physics(Gradient((20, 20)).H, noise)
     first = noise(x, seed=1)
     assert torch.equal(first, f.sample(x, torch.Generator().manual_seed(1))) and not torch.equal(noise(x), first)
     assert torch.equal(noise(x, seed=1), first)
+    back = dinv.from_noise(deepinv.physics.GaussianNoise(torch.tensor([0.5, 2.0])), x)
+    assert back.expected().tolist() == [[100], [1600]]
+    drawn = back.sample(x, torch.Generator().manual_seed(1)) - x
+    assert drawn.std((1, 2, 3, 4)).tolist() == pytest.approx([0.5, 2.0], rel=0.1)
+    assert bool(back(x + 1).allclose(torch.full((2, 1), 400.0, dtype=torch.float64)))
+    one = dinv.from_noise(deepinv.physics.GaussianNoise(0.5), x).sample(x, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(one, first)
+    with pytest.raises(TypeError, match="from_noise takes GaussianNoise; got PoissonNoise"):
+        dinv.from_noise(deepinv.physics.PoissonNoise(), x)
     wide = LeastSquares(torch.zeros(20, 20, dtype=torch.float64), std=0.5)
     physics = dinv.to_physics(Gradient((20, 20)).H, dinv.to_noise(wide, torch.Generator().manual_seed(3)))
     assert float((physics(x) - physics.A(x)).std()) == pytest.approx(0.5, rel=0.1)

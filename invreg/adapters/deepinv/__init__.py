@@ -16,13 +16,14 @@ except RuntimeError as error:  # its torchvision, a CUDA build on PyPI, does not
         f"(pip install torch torchvision); importing it said: {error}"
     ) from error
 
-from invreg.adapters.deepinv.likelihoods import from_fidelity, to_fidelity, to_noise
+from invreg.adapters.deepinv.likelihoods import from_fidelity, from_noise, to_fidelity, to_noise
 from invreg.adapters.deepinv.physics import from_physics, to_physics
 from invreg.adapters.deepinv.priors import from_denoiser, from_prior, to_denoiser, to_prior
 
 __all__ = [
     "from_denoiser",
     "from_fidelity",
+    "from_noise",
     "from_physics",
     "from_prior",
     "to_denoiser",

@@ -16,7 +16,7 @@ from torch import Tensor
 from invreg.adapters.deepinv.axes import item_by_item, one_batch_axis, step_sizes
 from invreg.adapters.deepinv.physics import from_physics
 from invreg.core import Functional, Likelihood
-from invreg.operators import WeightedLeastSquares
+from invreg.operators import LeastSquares, WeightedLeastSquares
 
 
 class _ToDistance(deepinv.optim.Distance):
@@ -157,6 +157,19 @@ class _ToNoise(deepinv.physics.NoiseModel):
 def to_noise(likelihood: Likelihood, generator: torch.Generator) -> deepinv.physics.NoiseModel:
     """The noise of a likelihood, which `sample` draws, as a noise model; `generator` on the device of the images."""
     return _ToNoise(likelihood, generator)
+
+
+def from_noise(noise: deepinv.physics.NoiseModel, y: Tensor, *, ndim: int = 3) -> Likelihood:
+    """The likelihood of a measurement y (*batch, *shape) of `ndim` axes under GaussianNoise, `LeastSquares`.
+
+    Raises TypeError for every other noise model: deepinv's know how to draw and not how likely a draw is.
+    """
+    if type(noise) is not deepinv.physics.GaussianNoise:
+        raise TypeError(
+            f"from_noise takes GaussianNoise; got {type(noise).__name__}: make its likelihood from invreg.operators"
+        )
+    sigma = noise.sigma  # a number, (batch,) or (batch, 1, 1, 1)
+    return LeastSquares(y, ndim=ndim, std=sigma.reshape(()) if sigma.numel() == 1 else step_sizes(sigma, y, ndim))
 
 
 def _minimise(grad: Callable[[Tensor], Tensor], x: Tensor, curvature: Tensor) -> Tensor:
