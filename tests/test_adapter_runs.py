@@ -118,8 +118,29 @@ def test_deepinvs_optimisers_on_our_terms_do_what_they_do_on_its_own(name, dinv)
         ours = run(dinv.to_fidelity(LeastSquares), dinv.to_prior(GroupL1()), dinv.to_physics(A), y, zero)
         native = run(deepinv.optim.L2(), deepinv.optim.L12Prior(l2_axis=1), _dense_physics(A), y, zero)
     assert float(native.norm()) > 1
+    assert bool((zero == 0).all()) and not zero.requires_grad and not y.requires_grad
     # ADMM's prox is deepinv's conjugate gradients in the native run, which stop at 2e-5 of the solution
-    torch.testing.assert_close(ours, native, rtol=0, atol=1e-3 if name == "ADMM" else 1e-7)
+    torch.testing.assert_close(ours, native, rtol=0, atol=1e-4 if name == "ADMM" else 1e-7)
+
+
+def test_deepinvs_unfolded_networks_learn_through_our_terms(dinv):
+    """The gradient of a loss in the step sizes and weights of ten unfolded iterations is that of the native run."""
+    import deepinv
+
+    A = _rays()
+    truth = uniform(2, 2, 12, 12)
+    y, zero = _noisy(A(truth), 0.01), torch.zeros_like(truth)
+
+    def slopes(f, g, physics):
+        learned = {"unfold": True, "trainable_params": ["stepsize", "lambda"]}
+        network = deepinv.optim.PGD(f, g, lambda_reg=LAM, stepsize=0.8, max_iter=10, **learned).double()
+        (network(y, physics, init=zero) - truth).square().sum().backward()
+        return {name: parameter.grad for name, parameter in network.named_parameters()}
+
+    ours = slopes(dinv.to_fidelity(LeastSquares), dinv.to_prior(LeastSquares(zero)), dinv.to_physics(A))
+    native = slopes(deepinv.optim.L2(), deepinv.optim.Tikhonov(), _dense_physics(A))
+    assert len(ours) == 2 and all(float(slope.abs().max()) > 0.1 for slope in ours.values())
+    torch.testing.assert_close(ours, native, rtol=1e-6, atol=1e-6)
 
 
 def test_deepinvs_fista_reaches_the_minimum_that_our_certificate_bounds(dinv):
@@ -212,7 +233,7 @@ def test_our_pdhg_on_deepinvs_physics_finds_its_minimum(name, dinv):
 
     excess = (objective(ours.x) - objective(native)) / objective(ours.x)
     assert excess <= ours.history[-1]["gap"]  # what the certificate promises of any other image
-    assert excess >= -1e-3  # and the native run is at the minimum as well, so this is one problem
+    assert excess >= -1e-4  # and the native run is at the minimum as well, so this is one problem
 
 
 # ODL
@@ -241,7 +262,7 @@ def test_our_pdhg_and_odls_agree_on_total_variation(odl_):
 
     excess = (objective(ours.x) - objective(theirs)) / objective(ours.x)
     assert -1e-5 <= excess <= ours.history[-1]["gap"]
-    torch.testing.assert_close(theirs, ours.x, rtol=0, atol=0.02)
+    torch.testing.assert_close(theirs, ours.x, rtol=0, atol=1e-3)
 
 
 def test_our_pdhg_takes_odls_operators_and_functionals(odl_):
