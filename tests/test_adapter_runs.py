@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from members import LINEAR, Member, every, uniform
+from members import FUNCTIONALS, LINEAR, Member, Term, every, uniform
 from torch import Tensor
 
 from invreg.core import Linear, solve
@@ -80,6 +80,43 @@ def test_odls_operator_tests_pass(case: Member, odl_, capsys):
     OperatorTest(odl_.to_operator(A, domain, image), operator_norm=A.norm(), tol=1e-5).run_tests()
     said = capsys.readouterr().out
     assert said.count("Completed all test cases") == 4 and "***" not in said
+
+
+# every functional of ours, through theirs
+
+SAME = {
+    "forward": lambda f, x: f(x),
+    "grad": lambda f, x: f.grad(x),
+    "prox": lambda f, x: f.prox(x, 0.7),
+    "conj_prox": lambda f, x: f.conj_prox(x, 0.7),
+    "conj": lambda f, x: f.conj(f.conj_prox(x, 0.7)),
+}
+
+
+@every(FUNCTIONALS)
+def test_functionals_come_back_from_odl_as_they_went(case: Term, odl_):
+    """By way of a space of weight 2.5, whose gradients, proximal maps and conjugates are others."""
+    import odl
+
+    f, x = case.build(torch.device("cpu")), uniform(*case.shape, low=-1, seed=5)
+    back = odl_.from_functional(odl_.to_functional(f, odl.rn(case.shape, weighting=2.5)))
+    for name, answer in SAME.items():
+        if not {name, "conj_prox" if name == "conj" else name} & set(case.lacks):
+            torch.testing.assert_close(answer(back, x), answer(f, x), rtol=1e-9, atol=1e-9)
+
+
+@every(FUNCTIONALS)
+def test_functionals_are_deepinv_priors(case: Term, dinv):
+    f, x = case.build(torch.device("cpu")), uniform(*case.shape, low=-1, seed=5)
+    prior, batch = dinv.to_prior(f), x.expand(3, 1, *case.shape)
+    steps = torch.tensor([0.1, 0.7, 5.0], dtype=torch.float64)
+    if "forward" not in case.lacks:
+        torch.testing.assert_close(prior(batch, None), f(x).expand(3))
+    if "grad" not in case.lacks:
+        torch.testing.assert_close(prior.grad(batch, None), f.grad(x).expand_as(batch))
+    if "prox" not in case.lacks:
+        apart = torch.stack([f.prox(x, float(step)) for step in steps])
+        torch.testing.assert_close(prior.prox(batch, None, gamma=steps)[:, 0], apart)
 
 
 # deepinv's algorithms on our operators
