@@ -14,7 +14,7 @@ from deepinv.optim.potential import Potential
 from torch import Tensor
 
 from invreg.adapters.deepinv.axes import item_by_item, one_batch_axis, step_sizes
-from invreg.adapters.deepinv.physics import from_physics
+from invreg.adapters.deepinv.physics import ToLinearPhysics, from_physics
 from invreg.core import Functional, Likelihood
 from invreg.operators import LeastSquares, WeightedLeastSquares
 
@@ -76,8 +76,9 @@ class _ToFidelity(deepinv.optim.DataFidelity):
                 "takes the gradient, such as PGD"
             )
         step = torch.as_tensor(gamma, dtype=x.dtype, device=x.device).reshape(-1, *(1,) * (x.ndim - 1))
-        norm = from_physics(physics, tuple(x.shape[1:])).norm(x.device, x.dtype)
-        curvature = 1 + step * self.d.of(y).lipschitz() * norm**2
+        # one of ours may know its norm; of another it takes forty products with A and its adjoint
+        A = physics.operator if isinstance(physics, ToLinearPhysics) else from_physics(physics, tuple(x.shape[1:]))
+        curvature = 1 + step * self.d.of(y).lipschitz() * A.norm(x.device, x.dtype) ** 2
         return _minimise(lambda u: step * self.grad(u, y, physics) + u - x, x, curvature)
 
 
@@ -86,8 +87,8 @@ def to_fidelity(likelihood: Likelihood | Callable[[Tensor], Functional]) -> deep
 
     `likelihood` makes f from the measurement that deepinv passes at every call: `LeastSquares`, or
     `lambda y: WeightedLeastSquares(y, weights)`. A likelihood that is made already serves its own measurement alone;
-    any other raises ValueError. The prox of f(A x) is computed by accelerated gradient steps and needs an f with a
-    Lipschitz gradient (TypeError otherwise), unless the physics is Denoising, where it is that of f.
+    any other raises ValueError. The prox of f(A x) is computed by accelerated gradient steps and needs a convex f with
+    a Lipschitz gradient (TypeError without one), unless the physics is Denoising, where it is that of f.
     """
     if not isinstance(likelihood, Likelihood) and (isinstance(likelihood, Functional) or not callable(likelihood)):
         raise TypeError(
@@ -176,14 +177,14 @@ def _minimise(grad: Callable[[Tensor], Tensor], x: Tensor, curvature: Tensor) ->
     """The zero of the gradient of a function with strong convexity 1 and Lipschitz constant `curvature`, from x.
 
     Nesterov's method with constant momentum (2004, scheme 2.2.11). |grad(z)| bounds the distance of z from the
-    minimiser; the steps end where that is round-off, or after as many as the theorem asks for.
+    minimiser; the steps end where the gradient is its own round-off, or after as many as the theorem asks for.
     """
-    precision = 10 * torch.finfo(x.dtype).eps
     root = curvature.sqrt()
-    worst = float(root.max())
+    largest = float(curvature.max())
+    precision = 2 * largest * torch.finfo(x.dtype).eps
     momentum = (root - 1) / (root + 1)
     u = z = x
-    for _ in range(1 + math.ceil(2 * worst * math.log(worst / precision))):
+    for _ in range(1 + math.ceil(2 * largest**0.5 * math.log(largest / precision))):
         slope = grad(z)
         previous, u = u, z - slope / curvature
         if bool(slope.abs().max() <= precision * z.abs().max()):

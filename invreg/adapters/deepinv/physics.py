@@ -56,7 +56,9 @@ def from_physics(physics: deepinv.physics.Physics, shape: tuple[int, ...]) -> Fr
     return (FromLinearPhysics if linear else FromPhysics)(physics, shape)
 
 
-class _ToPhysics(deepinv.physics.Physics):
+class ToPhysics(deepinv.physics.Physics):
+    """An operator as a physics."""
+
     def __init__(self, A: Operator, noise: nn.Module) -> None:
         super().__init__(noise_model=noise)
         self.operator = A
@@ -69,7 +71,9 @@ class _ToPhysics(deepinv.physics.Physics):
         return to_channels(A.vjp(from_channels(x, A.domain, A), from_channels(v, A.codomain, A)), A.domain)
 
 
-class _ToLinearPhysics(deepinv.physics.LinearPhysics):
+class ToLinearPhysics(deepinv.physics.LinearPhysics):
+    """A linear operator as a physics, with its exact adjoint."""
+
     def __init__(self, A: Linear, noise: nn.Module) -> None:
         shape = (2, *A.domain.shape) if A.domain.complex else A.domain.shape
         super().__init__(noise_model=noise, img_size=(1,) * (3 - len(shape)) + shape)
@@ -95,4 +99,4 @@ def to_physics(A: Operator, noise: nn.Module | None = None) -> deepinv.physics.P
     diverges they return NaN without a word.
     """
     noise = deepinv.physics.ZeroNoise() if noise is None else noise  # its default is shared by all physics
-    return _ToLinearPhysics(A, noise) if isinstance(A, Linear) else _ToPhysics(A, noise)
+    return ToLinearPhysics(A, noise) if isinstance(A, Linear) else ToPhysics(A, noise)
