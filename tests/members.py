@@ -128,6 +128,15 @@ def _deepinv_tomography() -> Any:
     return from_physics(deepinv.physics.Tomography(angles=5, img_width=6, normalize=False), (1, 6, 6))
 
 
+def _inpainting() -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    mask = (uniform(1, 6, 5) < 0.6).double()
+    return from_physics(deepinv.physics.Inpainting(img_size=(1, 6, 5), mask=mask), (6, 5))
+
+
 def _deepinv_nonlinear() -> Any:
     import deepinv
 
@@ -189,6 +198,7 @@ LINEAR = [
     Member("Stack", lambda: Stack(Dense(6, 4), Dense(3, 4))),
     Member("Stack, axis", lambda: Stack(Gradient((7, 5)), 2 * Gradient((7, 5)), axis=-3)),
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
+    Member("FromLinearPhysics, one channel", _inpainting, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),
     Member("FromODL, product space", _odl_gradient, needs="odl"),
@@ -230,6 +240,22 @@ def _denoise() -> Any:
     return from_denoiser(deepinv.models.MedianFilter(kernel_size=3), sigma=0.1)
 
 
+def _from_fidelity(name: str) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_fidelity
+
+    return from_fidelity(getattr(deepinv.optim, name)(), uniform(*FIELD, low=-1, seed=1))
+
+
+def _from_functional(name: str, *args: Any) -> Any:
+    import odl
+
+    from invreg.adapters.odl import from_functional
+
+    return from_functional(getattr(odl.functionals, name)(odl.rn(_SHAPE, weighting=2.5), *args))
+
+
 def _measured() -> LeastSquares:
     return LeastSquares(uniform(*_SHAPE, low=-1, seed=1), std=0.1)
 
@@ -255,12 +281,15 @@ class Term(Member):
 
 FIELD = (2, *_SHAPE)
 _NO_CONJ = {"conj": "deepinv has none", "lipschitz": "deepinv has none"}
+_NO_LIPSCHITZ = {"lipschitz": "ODL's are often nan"}
+_BOX_OF_ODL = _NO_GRAD | {"conj": "ODL has none"}
 _PROX_ONLY = _NO_CONJ | {"forward": "implicit", "grad": "implicit", "firmness": "not a proximal map"}
 
 FUNCTIONALS: list[Term] = [
     Term("LeastSquares", _measured),
     Term("WeightedLeastSquares", _weighted),
     Term("GroupL1", GroupL1, _NO_GRAD, shape=FIELD),
+    Term("GroupL1, one component", GroupL1, _NO_GRAD, shape=(1, *_SHAPE)),
     Term("GroupL1, weights", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Box", lambda: Box(-0.3, 0.8), _NO_GRAD),
     Term("Box, one side", lambda: Box(high=0.2), _NO_GRAD),
@@ -274,6 +303,10 @@ FUNCTIONALS: list[Term] = [
     Term("FromPrior, L1", lambda: _from_prior("L1Prior"), _NO_CONJ, "deepinv", FIELD),
     Term("FromPrior, Tikhonov", lambda: _from_prior("Tikhonov"), _NO_CONJ, "deepinv", FIELD),
     Term("Denoise", _denoise, _PROX_ONLY, "deepinv", FIELD),
+    Term("FromFidelity, L1", lambda: _from_fidelity("L1"), _NO_CONJ, "deepinv", FIELD),
+    Term("FromODLFunctional, smooth", lambda: _from_functional("L2NormSquared"), _NO_LIPSCHITZ, "odl"),
+    Term("FromODLFunctional, L1", lambda: _from_functional("L1Norm"), _NO_LIPSCHITZ, "odl"),
+    Term("FromODLFunctional, box", lambda: _from_functional("IndicatorBox", -0.3, 0.8), _BOX_OF_ODL, "odl"),
 ]
 
 
