@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
-from invreg.operators import Gradient, LeastSquares, Parallel2D, ToeplitzNormal, WeightedLeastSquares, XRay
+from invreg.operators import Blur, Gradient, LeastSquares, Parallel2D, ToeplitzNormal, WeightedLeastSquares, XRay
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
 
@@ -175,6 +175,13 @@ LINEAR = [
     Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
+    Member("Blur, periodic", lambda: Blur(uniform(3, 4, low=-1), (7, 6))),
+    Member("Blur, periodic, wrapped", lambda: Blur(uniform(6, 9), (5, 5))),
+    Member("Blur, zero", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "zero")),
+    Member("Blur, zero, kernel beyond the image", lambda: Blur(uniform(1, 14), (3, 4), "zero")),
+    Member("Blur, reflect", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "reflect")),
+    Member("Blur, reflect, kernel beyond the image", lambda: Blur(uniform(13, 2), (3, 5), "reflect")),
+    Member("Blur, valid", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "valid")),
     Member("External", lambda: Dense(6, 4)),
     Member("complex", lambda: Fourier((4, 5))),
     Member("Adjoint", lambda: Gradient((7, 5)).H, {"double adjoint": "adjoints are made when asked for"}),
