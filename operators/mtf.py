@@ -161,7 +161,10 @@ class MTF:
                 raise ValueError(f"the stage {name!r} of an MTF must be 1 at zero; got {float(stage(zero, zero))}")
 
     def __call__(self, along: Tensor, across: Tensor) -> Tensor:
-        return torch.stack(torch.broadcast_tensors(*(s(along, across) for s in self.stages.values()))).prod(0)
+        values = torch.ones_like(along + across)
+        for stage in self.stages.values():
+            values = values * stage(along, across)
+        return values
 
     @property
     def nyquist(self) -> tuple[float, float]:
@@ -211,7 +214,7 @@ class MTF:
                 raise ValueError(f"the {name} of an instrument must be a positive number of metres; got {value}")
         if wavelength >= pitch:
             raise ValueError(
-                f"the wavelength must be below the pitch of the detector ({pitch:g} m), both in metres; got {wavelength:g}"
+                f"the wavelength must be below the pitch of the detector, {pitch:g} m, in metres; got {wavelength:g}"
             )
         return cls(
             {

@@ -15,7 +15,18 @@ import torch
 from torch import Tensor
 
 from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
-from invreg.operators import Blur, Gradient, LeastSquares, Parallel2D, ToeplitzNormal, WeightedLeastSquares, XRay
+from invreg.operators import (
+    MTF,
+    Blur,
+    Gradient,
+    Imager,
+    LeastSquares,
+    PanMultispectral,
+    Parallel2D,
+    ToeplitzNormal,
+    WeightedLeastSquares,
+    XRay,
+)
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
 
@@ -164,6 +175,16 @@ def _odl_rays() -> Any:
     return from_operator(RayTransform(space, geometry, impl="astra_cpu"))
 
 
+def _imager(**options: Any) -> Imager:
+    mtfs = [MTF.from_nyquist(0.15, 0.3), MTF.from_instrument(1.1, 15.9, 0.6e-6, 8e-6, obscuration=0.3)]
+    return Imager((11, 10), mtfs, 2, radius=1, shifts=[(0.0, 0.0), (0.2, -0.1)], **options)
+
+
+def _pan(**options: Any) -> PanMultispectral:
+    mtfs = [MTF.from_nyquist(0.15, 0.3), MTF.from_nyquist(0.3, 0.2)]
+    return PanMultispectral((10, 13), MTF.from_nyquist(0.1, 0.1), [0.3, 0.7], mtfs, ratio=2, radius=1, **options)
+
+
 _PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
 _GRID = _PHYSICS | {"float64": "its interpolation grid stays in float32"}
 
@@ -182,6 +203,11 @@ LINEAR = [
     Member("Blur, reflect", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "reflect")),
     Member("Blur, reflect, kernel beyond the image", lambda: Blur(uniform(13, 2), (3, 5), "reflect")),
     Member("Blur, valid", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "valid")),
+    Member("Imager", lambda: _imager()),
+    Member("Imager, tiles", lambda: _imager(tile=2)),
+    Member("Imager, phase", lambda: _imager(phase=(1.0, 0.5))),
+    Member("PanMultispectral", lambda: _pan()),
+    Member("PanMultispectral, tiles", lambda: _pan(tile=2, shifts=[(0.1, 0.0), (0.0, -0.4)])),
     Member("External", lambda: Dense(6, 4)),
     Member("complex", lambda: Fourier((4, 5))),
     Member("Adjoint", lambda: Gradient((7, 5)).H, {"double adjoint": "adjoints are made when asked for"}),

@@ -1,0 +1,131 @@
+"""The linear part of a satellite image: each band blurred by its own point spread function and sampled."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from invreg.core import Linear, Space
+from invreg.operators.blur import Blur, place
+from invreg.operators.mtf import MTF
+
+Pair = tuple[float, float]
+
+
+class Imager(Linear):
+    """Bands of a scene blurred and sampled: (*batch, bands, H, W) -> (*batch, bands, h, w), in the unit of the scene.
+
+    The scene has `factor` pixels to one of the image along each axis, and a border of r = radius x factor scene pixels
+    that only the blur reaches, so no boundary is made up: h = (H - 2 r) // factor in the plainest case. Image pixel
+    (i, j) of band n is the scene seen through `mtfs[n]` and centred at row
+
+        r + phase[0] + factor (i + shifts[n][0]),
+
+    and so for the column. The default phase, (factor - 1) / 2, puts it in the middle of a block of factor^2 scene
+    pixels. phase is in scene pixels, within [0, factor); shifts are misregistrations of the bands in image pixels,
+    (rows, columns). Fractions of a scene pixel and shifts are folded into the point spread functions (`MTF.psf`), as
+    exact as the scene is band-limited.
+
+    It works through tiles of at most `tile` x `tile` image pixels, each with its border, which changes the result by
+    round-off only. Beside scene and image a tile needs about 5 (tile x factor + 2 r)^2 numbers (times the batch).
+    Raises ValueError on wrong arguments, such as a scene smaller than the point spread function.
+    """
+
+    blurs: Sequence[Blur]
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        mtfs: Sequence[MTF],
+        factor: int,
+        *,
+        radius: int = 8,
+        phase: Pair | None = None,
+        shifts: Sequence[Pair] | None = None,
+        tile: int = 512,
+    ) -> None:
+        for name, value in {"factor": factor, "radius": radius, "tile": tile}.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"the {name} of an Imager must be a whole number from 1 on; got {value}")
+        phase = ((factor - 1) / 2,) * 2 if phase is None else phase
+        shifts = [(0.0, 0.0)] * len(mtfs) if shifts is None else shifts
+        if not mtfs or len(shifts) != len(mtfs):
+            raise ValueError(f"an Imager takes one MTF and one shift a band; got {len(mtfs)} and {len(shifts)}")
+        if not all(0 <= p < factor for p in phase):
+            raise ValueError(f"the phase must lie in [0, factor = {factor}) scene pixels; got {phase}")
+        border = 2 * radius * factor
+        start = [math.floor(p) for p in phase]
+        size = [(n - border - s - 1) // factor + 1 for n, s in zip(shape, start, strict=True)]
+        if len(shape) != 2 or min(size) < 1:
+            raise ValueError(
+                f"the scene {tuple(shape)} is smaller than the point spread function, {border + 1} x {border + 1} "
+                f"scene pixels (radius {radius} x factor {factor} on either side); make it larger or the radius less"
+            )
+        bands = len(mtfs)
+        super().__init__(Space((bands, *shape)), Space((bands, *size)))
+        self.factor, self.start = factor, start
+        fraction = [(p - s) / factor for p, s in zip(phase, start, strict=True)]
+        # tiles of equal size, so that the last is not mostly empty
+        self.tile = [-(-n // -(-n // tile)) for n in size]
+        seen = (factor * (self.tile[0] - 1) + border + 1, factor * (self.tile[1] - 1) + border + 1)
+        places = [(fraction[0] + s[0], fraction[1] + s[1]) for s in shifts]
+        psfs = [m.psf(factor, radius, place) for m, place in zip(mtfs, places, strict=True)]
+        self.blurs = torch.nn.ModuleList(Blur(psf, seen, "valid") for psf in psfs)  # type: ignore[assignment]
+        self.bound = max(_bound(psf, factor) for psf in psfs)
+
+    def _tiles(self) -> Iterator[tuple[slice, slice, slice, slice]]:
+        """The rows and columns of the image, then of the scene, of each tile."""
+        _, h, w = self.codomain.shape
+        axes = []
+        for n, step, start, scene, seen in zip(
+            (h, w), self.tile, self.start, self.domain.shape[1:], self.blurs[0].domain.shape, strict=True
+        ):
+            axis = []
+            for i in range(0, n, step):
+                begin = start + self.factor * i
+                axis.append((slice(i, min(i + step, n)), slice(begin, min(begin + seen, scene))))
+            axes.append(axis)
+        for rows, scene_rows in axes[0]:
+            for columns, scene_columns in axes[1]:
+                yield rows, columns, scene_rows, scene_columns
+
+    def _forward(self, x: Tensor) -> Tensor:
+        y = x.new_empty(*self.domain.batch(x), *self.codomain.shape)
+        for n, blur in enumerate(self.blurs):
+            for rows, columns, scene_rows, scene_columns in self._tiles():
+                part = _filled(x[..., n, scene_rows, scene_columns], blur.domain.shape)
+                blurred = blur(part)[..., :: self.factor, :: self.factor]
+                y[..., n, rows, columns] = blurred[..., : rows.stop - rows.start, : columns.stop - columns.start]
+        return y
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        x = y.new_zeros(*self.codomain.batch(y), *self.domain.shape)
+        for n, blur in enumerate(self.blurs):
+            for rows, columns, scene_rows, scene_columns in self._tiles():
+                part = y.new_zeros(*self.codomain.batch(y), *blur.codomain.shape)
+                h, w = rows.stop - rows.start, columns.stop - columns.start
+                part[..., : self.factor * h : self.factor, : self.factor * w : self.factor] = y[..., n, rows, columns]
+                h, w = scene_rows.stop - scene_rows.start, scene_columns.stop - scene_columns.start
+                x[..., n, scene_rows, scene_columns] += blur.adjoint(part)[..., :h, :w]
+        return x
+
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
+        """From 64 image pixels on the bound that is reached as the image grows; smaller ones are measured."""
+        return self.bound if min(self.codomain.shape[1:]) >= 64 else super().norm(device, dtype)
+
+
+def _bound(psf: Tensor, factor: int) -> float:
+    """The norm on an endless scene: A A^H is Toeplitz, its symbol the mean of |H|^2 over what sampling makes one."""
+    n = 8 * (psf.shape[-1] // 2) // factor * factor
+    square = torch.fft.fft2(place(psf, (n, n), [0, 0])).abs().square()
+    folded = square.reshape(factor, n // factor, factor, n // factor).mean((0, 2))
+    return float(folded.max()) ** 0.5
+
+
+def _filled(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros after the rows and columns of x, up to `shape`: only image pixels that are cut off see them."""
+    h, w = shape
+    if x.shape[-2:] == (h, w):
+        return x
+    return torch.nn.functional.pad(x, (0, w - x.shape[-1], 0, h - x.shape[-2]))
