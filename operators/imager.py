@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -11,14 +12,17 @@ from invreg.operators.blur import Blur, place
 from invreg.operators.mtf import MTF
 
 Pair = tuple[float, float]
+Place = tuple[EllipsisType | int | slice, ...]
 
 
 class Imager(Linear):
-    """Bands of a scene blurred and sampled: (*batch, bands, H, W) -> (*batch, bands, h, w), in the unit of the scene.
+    """A scene blurred and sampled, in its own unit: (*batch, H, W) -> (*batch, h, w) through one MTF.
+
+    A sequence of MTFs makes it bands of a scene, (*batch, bands, H, W) -> (*batch, bands, h, w), each through its own.
 
     The scene has `factor` pixels to one of the image along each axis, and a border of r = radius x factor scene pixels
     that only the blur reaches, so no boundary is made up: h = (H - 2 r) // factor in the plainest case. Image pixel
-    (i, j) of band n is the scene seen through `mtfs[n]` and centred at row
+    (i, j) of band n is centred at row
 
         r + phase[0] + factor (i + shifts[n][0]),
 
@@ -37,7 +41,7 @@ class Imager(Linear):
     def __init__(
         self,
         shape: tuple[int, int],
-        mtfs: Sequence[MTF],
+        mtf: MTF | Sequence[MTF],
         factor: int,
         *,
         radius: int = 8,
@@ -49,6 +53,7 @@ class Imager(Linear):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"the {name} of an Imager must be a whole number from 1 on; got {value}")
         phase = ((factor - 1) / 2,) * 2 if phase is None else phase
+        mtfs = [mtf] if isinstance(mtf, MTF) else list(mtf)
         shifts = [(0.0, 0.0)] * len(mtfs) if shifts is None else shifts
         if not mtfs or len(shifts) != len(mtfs):
             raise ValueError(f"an Imager takes one MTF and one shift a band; got {len(mtfs)} and {len(shifts)}")
@@ -62,8 +67,8 @@ class Imager(Linear):
                 f"the scene {tuple(shape)} is smaller than the point spread function, {border + 1} x {border + 1} "
                 f"scene pixels (radius {radius} x factor {factor} on either side); make it larger or the radius less"
             )
-        bands = len(mtfs)
-        super().__init__(Space((bands, *shape)), Space((bands, *size)))
+        bands = () if isinstance(mtf, MTF) else (len(mtfs),)
+        super().__init__(Space((*bands, *shape)), Space((*bands, *size)))
         self.factor, self.start = factor, start
         fraction = [(p - s) / factor for p, s in zip(phase, start, strict=True)]
         # tiles of equal size, so that the last is not mostly empty
@@ -74,45 +79,42 @@ class Imager(Linear):
         self.blurs = torch.nn.ModuleList(Blur(psf, seen, "valid") for psf in psfs)  # type: ignore[assignment]
         self.bound = max(_bound(psf, factor) for psf in psfs)
 
-    def _tiles(self) -> Iterator[tuple[slice, slice, slice, slice]]:
-        """The rows and columns of the image, then of the scene, of each tile."""
-        _, h, w = self.codomain.shape
+    def _tiles(self) -> Iterator[tuple[Blur, Place, Place]]:
+        """The blur of a tile and its place in the scene and in the image, band by band."""
         axes = []
-        for n, step, start, scene, seen in zip(
-            (h, w), self.tile, self.start, self.domain.shape[1:], self.blurs[0].domain.shape, strict=True
-        ):
+        sizes, scenes, seens = self.codomain.shape[-2:], self.domain.shape[-2:], self.blurs[0].domain.shape
+        for n, step, start, scene, seen in zip(sizes, self.tile, self.start, scenes, seens, strict=True):
             axis = []
             for i in range(0, n, step):
                 begin = start + self.factor * i
-                axis.append((slice(i, min(i + step, n)), slice(begin, min(begin + seen, scene))))
+                axis.append((slice(begin, min(begin + seen, scene)), slice(i, min(i + step, n))))
             axes.append(axis)
-        for rows, scene_rows in axes[0]:
-            for columns, scene_columns in axes[1]:
-                yield rows, columns, scene_rows, scene_columns
+        for n, blur in enumerate(self.blurs):
+            band = (..., n) if len(self.domain.shape) == 3 else (...,)
+            for rows, image_rows in axes[0]:
+                for columns, image_columns in axes[1]:
+                    yield blur, (*band, rows, columns), (*band, image_rows, image_columns)
 
     def _forward(self, x: Tensor) -> Tensor:
         y = x.new_empty(*self.domain.batch(x), *self.codomain.shape)
-        for n, blur in enumerate(self.blurs):
-            for rows, columns, scene_rows, scene_columns in self._tiles():
-                part = _filled(x[..., n, scene_rows, scene_columns], blur.domain.shape)
-                blurred = blur(part)[..., :: self.factor, :: self.factor]
-                y[..., n, rows, columns] = blurred[..., : rows.stop - rows.start, : columns.stop - columns.start]
+        for blur, scene, image in self._tiles():
+            part = _fitted(x[scene], blur.domain.shape)
+            y[image] = _fitted(blur(part)[..., :: self.factor, :: self.factor], y[image].shape[-2:])
         return y
 
     def _adjoint(self, y: Tensor) -> Tensor:
         x = y.new_zeros(*self.codomain.batch(y), *self.domain.shape)
-        for n, blur in enumerate(self.blurs):
-            for rows, columns, scene_rows, scene_columns in self._tiles():
-                part = y.new_zeros(*self.codomain.batch(y), *blur.codomain.shape)
-                h, w = rows.stop - rows.start, columns.stop - columns.start
-                part[..., : self.factor * h : self.factor, : self.factor * w : self.factor] = y[..., n, rows, columns]
-                h, w = scene_rows.stop - scene_rows.start, scene_columns.stop - scene_columns.start
-                x[..., n, scene_rows, scene_columns] += blur.adjoint(part)[..., :h, :w]
+        for blur, scene, image in self._tiles():
+            values = y[image]
+            part = y.new_zeros(*values.shape[:-2], *blur.codomain.shape)
+            h, w = (self.factor * n for n in values.shape[-2:])
+            part[..., : h : self.factor, : w : self.factor] = values
+            x[scene] += _fitted(blur.adjoint(part), x[scene].shape[-2:])
         return x
 
     def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         """From 64 image pixels on the bound that is reached as the image grows; smaller ones are measured."""
-        return self.bound if min(self.codomain.shape[1:]) >= 64 else super().norm(device, dtype)
+        return self.bound if min(self.codomain.shape[-2:]) >= 64 else super().norm(device, dtype)
 
 
 def _bound(psf: Tensor, factor: int) -> float:
@@ -123,9 +125,9 @@ def _bound(psf: Tensor, factor: int) -> float:
     return float(folded.max()) ** 0.5
 
 
-def _filled(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Zeros after the rows and columns of x, up to `shape`: only image pixels that are cut off see them."""
+def _fitted(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """x cut to `shape`, or with zeros after its rows and columns: only pixels that are cut off later see them."""
     h, w = shape
-    if x.shape[-2:] == (h, w):
-        return x
-    return torch.nn.functional.pad(x, (0, w - x.shape[-1], 0, h - x.shape[-2]))
+    if x.shape[-2] < h or x.shape[-1] < w:
+        return torch.nn.functional.pad(x, (0, w - x.shape[-1], 0, h - x.shape[-2]))
+    return x[..., :h, :w]

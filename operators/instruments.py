@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from invreg.operators.mtf import MTF, ground_sampling
-from invreg.operators.radiometry import Point, Radiometry, noise_from_snr
+from invreg.operators.radiometry import Point, noise_from_snr
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,6 @@ class Instrument:
     def ratio(self) -> int:
         """Panchromatic pixels to a multispectral one along each axis; 1 without a panchromatic band."""
         return 1 if self.panchromatic is None else round(self.bands[0].gsd / self.panchromatic.gsd)
-
-
-def radiometry(*bands: Band) -> Radiometry:
-    """The radiometry of images whose channels are these bands."""
-    return Radiometry([band.gain for band in bands], [band.noise for band in bands], bits=bands[0].bits)
 
 
 def _anchored(radiance: float, ratio: float) -> tuple[Point, Point]:

@@ -50,7 +50,7 @@ class PanMultispectral(Linear):
         _, h, w = bands.codomain.shape
         cut = radius * factor * (ratio - 1)  # of the border, which is wider for the coarser image
         inner = [ratio * factor * n + 2 * radius * factor for n in (h, w)]
-        pan = Imager((inner[0], inner[1]), [panchromatic], factor, radius=radius, tile=tile * ratio)
+        pan = Imager((inner[0], inner[1]), panchromatic, factor, radius=radius, tile=tile * ratio)
         super().__init__(Space((len(multispectral), *shape)), Space((ratio**2 + len(multispectral), h, w)))
         self.pan, self.bands, self.ratio = pan, bands, ratio
         self.rows, self.columns = (slice(cut, cut + n) for n in inner)
@@ -76,14 +76,15 @@ class PanMultispectral(Linear):
         return torch.cat([blocks.reshape(*batch, r**2, h, w), multispectral], -3)
 
     def _forward(self, x: Tensor) -> Tensor:
-        scene = x[..., self.rows, self.columns]
-        weighted = (scene * self.weights.to(x)[:, None, None]).sum(-3, keepdim=True)
-        return self.join(self.pan(weighted)[..., 0, :, :], self.bands(x))
+        weighted = x.new_zeros(())
+        for n, weight in enumerate(self.weights.to(x)):  # band by band, so that no second scene is made
+            weighted = weighted + weight * x[..., n, self.rows, self.columns]
+        return self.join(self.pan(weighted), self.bands(x))
 
     def _adjoint(self, y: Tensor) -> Tensor:
         panchromatic, multispectral = self.split(y)
         x: Tensor = self.bands.adjoint(multispectral)
-        x[..., self.rows, self.columns] += (
-            self.pan.adjoint(panchromatic.unsqueeze(-3)) * self.weights.to(y)[:, None, None]
-        )
+        scene = self.pan.adjoint(panchromatic)
+        for n, weight in enumerate(self.weights.to(y)):
+            x[..., n, self.rows, self.columns] += weight * scene
         return x

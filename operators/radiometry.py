@@ -43,47 +43,57 @@ def noise_from_snr(first: Point, second: Point) -> tuple[float, float]:
 class Radiometry(nn.Module):
     """Digital numbers round(gain L + offset), kept within 0 and 2^bits - 1, of a radiance L with noise of a + b L.
 
-    One gain (digital numbers per unit of radiance), offset (digital numbers) and pair (a, b) a channel, for signals
-    (*batch, channels, h, w). All methods are pure. Raises ValueError on a gain that is not positive, a negative a or
-    b, another number of bits than 1 to 24, or signals of another number of channels.
+    gain in digital numbers per unit of radiance, offset in digital numbers. One gain and one pair `noise` = (a, b) are
+    for images (*batch, h, w); sequences of them for images (*batch, channels, h, w). All methods are pure. Raises
+    ValueError on a gain that is not positive, a negative a or b, another number of bits than 1 to 24, or images of
+    another number of channels.
     """
 
     gain: Tensor
-    offset: Tensor
     a: Tensor
     b: Tensor
 
     def __init__(
-        self, gain: Sequence[float], noise: Sequence[tuple[float, float]], *, bits: int, offset: float = 0.0
+        self,
+        gain: float | Sequence[float],
+        noise: tuple[float, float] | Sequence[tuple[float, float]],
+        *,
+        bits: int,
+        offset: float = 0.0,
     ) -> None:
         super().__init__()
         if not isinstance(bits, int) or not 1 <= bits <= 24:
             raise ValueError(f"bits must be a whole number from 1 to 24, which float32 holds exactly; got {bits}")
-        if not gain or len(gain) != len(noise):
-            raise ValueError(f"Radiometry takes a gain and a pair (a, b) a channel; got {len(gain)} and {len(noise)}")
-        if not all(0 < g < math.inf for g in gain):
-            raise ValueError(f"gains must be positive digital numbers per unit of radiance; got {tuple(gain)}")
-        if not all(0 <= v < math.inf for pair in noise for v in pair):
-            raise ValueError(f"the noise variance a + b L takes a and b from 0 on; got {tuple(noise)}")
+        gains, noises = torch.as_tensor(gain, dtype=torch.float64), torch.as_tensor(noise, dtype=torch.float64)
+        if gains.ndim > 1 or not gains.numel() or noises.shape != (*gains.shape, 2):
+            raise ValueError(
+                "Radiometry takes one gain and one pair (a, b) of noise, or sequences of as many; "
+                f"got shapes {tuple(gains.shape)} and {tuple(noises.shape)}"
+            )
+        if not bool(((gains > 0) & gains.isfinite()).all()):
+            raise ValueError(f"gains must be positive digital numbers per unit of radiance; got {gain}")
+        if not bool(((noises >= 0) & noises.isfinite()).all()):
+            raise ValueError(f"the noise variance a + b L takes a and b from 0 on; got {noise}")
         self.bits, self.top = bits, 2**bits - 1
         if not 0 <= offset < self.top:
             raise ValueError(f"the offset must lie in [0, {self.top}) digital numbers; got {offset}")
-        columns = {"gain": gain, "offset": [offset] * len(gain)}
-        columns |= {"a": [pair[0] for pair in noise], "b": [pair[1] for pair in noise]}
+        columns = {"gain": gains, "a": noises[..., 0], "b": noises[..., 1]}
         for name, values in columns.items():
-            self.register_buffer(name, torch.tensor(list(values), dtype=torch.float64).reshape(-1, 1, 1))
+            self.register_buffer(name, values.reshape(*values.shape, 1, 1))
+        self.offset = float(offset)
 
     def _checked(self, signal: Tensor) -> Tensor:
-        channels = self.gain.shape[0]
-        if signal.ndim < 3 or signal.shape[-3] != channels or not signal.is_floating_point():
+        channels = tuple(self.gain.shape[:-2])
+        fits = signal.ndim >= 2 + len(channels) and (not channels or signal.shape[-3] == channels[0])
+        if not fits or not signal.is_floating_point():
+            takes = ", ".join(["*batch", *map(str, channels), "h", "w"])
             raise ValueError(
-                f"Radiometry of {channels} channels takes real floating-point (*batch, {channels}, h, w); "
-                f"got {signal.dtype} {tuple(signal.shape)}"
+                f"Radiometry takes real floating-point ({takes}); got {signal.dtype} {tuple(signal.shape)}"
             )
         return signal
 
     def noise(self) -> tuple[Tensor, Tensor]:
-        """(a, b) of the variance a + b L of a measured radiance, rounding included, each (channels, 1, 1).
+        """(a, b) of the variance a + b L of a measured radiance, rounding included, to broadcast against images.
 
         Rounding adds a twelfth of the square of a step: what a heteroscedastic likelihood takes.
         """
@@ -96,12 +106,11 @@ class Radiometry(nn.Module):
 
     def digitise(self, signal: Tensor) -> Tensor:
         """Digital numbers of a radiance, whole numbers in the dtype of `signal`. Its gradient is 0 everywhere."""
-        gain, offset = self.gain.to(signal), self.offset.to(signal)
-        return torch.round(torch.addcmul(offset, self._checked(signal), gain)).clamp(0, self.top)
+        return torch.round(self._checked(signal) * self.gain.to(signal) + self.offset).clamp(0, self.top)
 
     def radiance(self, numbers: Tensor) -> Tensor:
         """The radiance that digital numbers stand for, (numbers - offset) / gain."""
-        return (self._checked(numbers) - self.offset.to(numbers)) / self.gain.to(numbers)
+        return (self._checked(numbers) - self.offset) / self.gain.to(numbers)
 
     def saturated(self, numbers: Tensor) -> Tensor:
         """Where the signal was at or above full scale, as booleans: there the number is a lower bound only."""

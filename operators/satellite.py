@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from invreg.operators.imager import Imager, Pair
-from invreg.operators.instruments import INSTRUMENTS, Instrument, radiometry
+from invreg.operators.instruments import INSTRUMENTS, Band, Instrument
 from invreg.operators.pansharpening import PanMultispectral
+from invreg.operators.radiometry import Radiometry
 
 Product = Literal["multispectral", "panchromatic", "pair"]
 
@@ -16,10 +17,12 @@ Product = Literal["multispectral", "panchromatic", "pair"]
 class Satellite(nn.Module):
     """An instrument over scenes of one size: its linear part `A` and its `radiometry`.
 
-    instrument: an `Instrument` or a name of `INSTRUMENTS`. shape: (H, W) of the scene. product: "multispectral", scenes
-    (*batch, bands, H, W) and A an `Imager`; "panchromatic", scenes (*batch, 1, H, W); "pair", scenes (*batch, bands, H,
-    W) and A a `PanMultispectral`. factor: scene pixels to one pixel of the (finer) image along each axis, so a scene
-    pixel is `spacing` metres wide. radius, shifts and tile as in `Imager`.
+    instrument: an `Instrument` or a name of `INSTRUMENTS`. shape: (H, W) of the scene. factor: scene pixels to one
+    of the (finer) image along each axis, so that one is `spacing` metres wide. radius, shifts and tile as in
+    `Imager`. product:
+    - "multispectral": scenes (*batch, bands, H, W), A an `Imager` of the bands;
+    - "panchromatic": scenes (*batch, H, W), A an `Imager`;
+    - "pair": scenes (*batch, bands, H, W), A a `PanMultispectral`.
 
     Scenes are in W m^-2 sr^-1 um^-1, and so is A(scene), which solvers work with. Raises ValueError on wrong arguments.
     """
@@ -46,15 +49,15 @@ class Satellite(nn.Module):
         mtfs = [band.mtf for band in bands]
         if product == "multispectral":
             self.A: Imager | PanMultispectral = Imager(shape, mtfs, factor, radius=radius, shifts=shifts, tile=tile)
-            self.radiometry = radiometry(*bands)
+            self.radiometry = _radiometry(bands)
             self.spacing = bands[0].gsd / factor
             return
         if pan is None:
             raise ValueError(f"{instrument.name} has no panchromatic band; ask for the product 'multispectral'")
         self.spacing = pan.gsd / factor
         if product == "panchromatic":
-            self.A = Imager(shape, [pan.mtf], factor, radius=radius, shifts=shifts, tile=tile)
-            self.radiometry = radiometry(pan)
+            self.A = Imager(shape, pan.mtf, factor, radius=radius, shifts=shifts, tile=tile)
+            self.radiometry = Radiometry(pan.gain, pan.noise, bits=pan.bits)
             return
         ratio = instrument.ratio
         self.A = PanMultispectral(
@@ -68,8 +71,12 @@ class Satellite(nn.Module):
             shifts=shifts,
             tile=tile,
         )
-        self.radiometry = radiometry(*[pan] * ratio**2, *bands)
+        self.radiometry = _radiometry([pan] * ratio**2 + list(bands))
 
     def simulate(self, scene: Tensor, generator: torch.Generator) -> Tensor:
-        """Digital numbers of a scene, (*batch, channels, h, w): A, noise, gain, rounding and saturation."""
+        """Digital numbers of a scene, of the shape of A(scene): A, noise, gain, rounding and saturation."""
         return self.radiometry.simulate(self.A(scene), generator)
+
+
+def _radiometry(bands: Sequence[Band]) -> Radiometry:
+    return Radiometry([band.gain for band in bands], [band.noise for band in bands], bits=bands[0].bits)

@@ -204,6 +204,7 @@ LINEAR = [
     Member("Blur, reflect, kernel beyond the image", lambda: Blur(uniform(13, 2), (3, 5), "reflect")),
     Member("Blur, valid", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "valid")),
     Member("Imager", lambda: _imager()),
+    Member("Imager, one band", lambda: Imager((9, 12), MTF.from_nyquist(0.2, 0.1), 3, radius=1)),
     Member("Imager, tiles", lambda: _imager(tile=2)),
     Member("Imager, phase", lambda: _imager(phase=(1.0, 0.5))),
     Member("PanMultispectral", lambda: _pan()),
