@@ -9,7 +9,7 @@ from torch import Tensor
 
 from invreg.core import Linear, Space
 from invreg.operators.blur import Blur, place
-from invreg.operators.mtf import MTF
+from invreg.operators.mtf import MTF, psf_border
 
 Pair = tuple[float, float]
 Place = tuple[EllipsisType | int | slice, ...]
@@ -20,9 +20,9 @@ class Imager(Linear):
 
     A sequence of MTFs makes it bands of a scene, (*batch, bands, H, W) -> (*batch, bands, h, w), each through its own.
 
-    The scene has `factor` pixels to one of the image along each axis, and a border of r = radius x factor scene pixels
-    that only the blur reaches, so no boundary is made up: h = (H - 2 r) // factor in the plainest case. Image pixel
-    (i, j) of band n is centred at row
+    The scene has `factor` pixels to one of the image along each axis, and a border of r scene pixels that only the
+    blur reaches, so no boundary is made up: h = (H - 2 r) // factor in the plainest case. r = `border` is radius x
+    factor, and as much more as shifts need. Image pixel (i, j) of band n is centred at row
 
         r + phase[0] + factor (i + shifts[n][0]),
 
@@ -59,23 +59,25 @@ class Imager(Linear):
             raise ValueError(f"an Imager takes one MTF and one shift a band; got {len(mtfs)} and {len(shifts)}")
         if not all(0 <= p < factor for p in phase):
             raise ValueError(f"the phase must lie in [0, factor = {factor}) scene pixels; got {phase}")
-        border = 2 * radius * factor
-        start = [math.floor(p) for p in phase]
-        size = [(n - border - s - 1) // factor + 1 for n, s in zip(shape, start, strict=True)]
+        start = [math.ceil(p - 0.5) for p in phase]
+        fraction = [(p - s) / factor for p, s in zip(phase, start, strict=True)]
+        places = [(fraction[0] + s[0], fraction[1] + s[1]) for s in shifts]
+        border = psf_border(factor, radius, places)
+        size = [(n - 2 * border - s - 1) // factor + 1 for n, s in zip(shape, start, strict=True)]
         if len(shape) != 2 or min(size) < 1:
+            extent = 2 * border + 1
             raise ValueError(
-                f"the scene {tuple(shape)} is smaller than the point spread function, {border + 1} x {border + 1} "
-                f"scene pixels (radius {radius} x factor {factor} on either side); make it larger or the radius less"
+                f"the scene {tuple(shape)} is smaller than the point spread function, {extent} x {extent} scene "
+                f"pixels (radius {radius} x factor {factor} on either side); make it larger or the radius less"
             )
         bands = () if isinstance(mtf, MTF) else (len(mtfs),)
         super().__init__(Space((*bands, *shape)), Space((*bands, *size)))
-        self.factor, self.start = factor, start
-        fraction = [(p - s) / factor for p, s in zip(phase, start, strict=True)]
+        self.factor, self.start, self.border = factor, start, border
         # tiles of equal size, so that the last is not mostly empty
         self.tile = [-(-n // -(-n // tile)) for n in size]
-        seen = (factor * (self.tile[0] - 1) + border + 1, factor * (self.tile[1] - 1) + border + 1)
-        places = [(fraction[0] + s[0], fraction[1] + s[1]) for s in shifts]
+        seen = (factor * (self.tile[0] - 1) + 2 * border + 1, factor * (self.tile[1] - 1) + 2 * border + 1)
         psfs = [m.psf(factor, radius, place) for m, place in zip(mtfs, places, strict=True)]
+        psfs = [torch.nn.functional.pad(psf, [border - psf.shape[0] // 2] * 4) for psf in psfs]
         self.blurs = torch.nn.ModuleList(Blur(psf, seen, "valid") for psf in psfs)  # type: ignore[assignment]
         self.bound = max(_bound(psf, factor) for psf in psfs)
 

@@ -6,7 +6,7 @@ Source of the stages: Holst, Electro-Optical Imaging System Performance; Boreman
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,7 +84,7 @@ def _lens(R: float, r: float, d: Tensor) -> Tensor:
     to_large = ((apart**2 + R**2 - r**2) / (2 * apart * R)).clamp(-1, 1)
     kite = (R + r - apart) * (apart + r - R) * (apart - r + R) * (apart + r + R)
     lens = r**2 * torch.acos(to_small) + R**2 * torch.acos(to_large) - 0.5 * kite.clamp(min=0).sqrt()
-    return torch.where(d <= R - r, math.pi * r**2, lens)
+    return torch.where(d <= R - r, math.pi * r**2, torch.where(d >= R + r, 0.0, lens))
 
 
 @dataclass(frozen=True)
@@ -233,27 +233,32 @@ class MTF:
         Nyquist, and interpolates between them; what a longer function would have beyond the end is folded in. Chains
         of frequencies above factor / 2 are cut there, so small values may be negative.
 
-        shift: the result reads the scene `shift` pixels (down the rows, along the columns) further on; at most
-        radius / 2.
+        shift: the result reads the scene `shift` pixels (down the rows, along the columns) further on. It moves the
+        function the other way, and makes r larger by what it needs: ceil(factor x max |shift| + 1/2) - 1.
         """
-        whole = all(isinstance(value, int) and value >= 1 for value in (factor, radius))
-        if not whole:
+        if not all(isinstance(value, int) and value >= 1 for value in (factor, radius)):
             raise ValueError(f"factor and radius of a PSF must be whole numbers from 1; got {factor} and {radius}")
-        if not max(map(abs, shift)) <= radius / 2:
-            raise ValueError(f"the shift of a PSF must be at most radius / 2 = {radius / 2:g} pixels; got {shift}")
-        r = radius * factor
-        f = torch.fft.fftfreq(2 * r, 1 / factor, dtype=torch.float64)
+        if not max(map(abs, shift)) <= radius:
+            raise ValueError(f"the shift of a PSF must be at most its radius, {radius} pixels; got {shift}")
+        period = 2 * radius * factor
+        f = torch.fft.fftfreq(period, 1 / factor, dtype=torch.float64)
         values = self(f[:, None], f[None, :])
         if not bool(values.isfinite().all()):
             raise ValueError("the MTF must be finite; got NaN or infinity from one of its stages")
         phase = 2 * math.pi * (f[:, None] * shift[0] + f[None, :] * shift[1])
-        psf = torch.fft.fftshift(torch.fft.ifft2(torch.polar(torch.ones_like(phase), phase) * values).real)
-        # the sample half a period away belongs half to either end
-        psf = torch.cat([psf, psf[:1]], 0)
-        psf = torch.cat([psf, psf[:, :1]], 1)
-        psf[[0, -1]] *= 0.5
-        psf[:, [0, -1]] *= 0.5
-        return psf
+        periodic = torch.fft.ifft2(torch.polar(torch.ones_like(phase), phase) * values).real
+        r = psf_border(factor, radius, [shift])
+        place = torch.arange(-r, r + 1)
+        psf = periodic[place % period][:, place % period]
+        # one period about its centre; the sample that the end of the period cuts belongs in part to either end
+        rows, columns = ((period / 2 + 0.5 - (place + factor * s).abs()).clamp(0, 1) for s in shift)
+        return psf * rows[:, None] * columns
+
+
+def psf_border(factor: int, radius: int, shifts: Iterable[tuple[float, float]]) -> int:
+    """How far a point spread function with the largest of these shifts reaches, in samples."""
+    largest = max(abs(s) for shift in shifts for s in shift)
+    return radius * factor + math.ceil(factor * largest + 0.5 - 1e-9) - 1
 
 
 def ground_sampling(altitude: float, focal_length: float, pitch: float) -> float:

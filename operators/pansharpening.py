@@ -20,7 +20,7 @@ class PanMultispectral(Linear):
     (`Imager`, in multispectral pixels) move the bands.
 
     `radius` is that of either point spread function in pixels of its own image, so the border of the scene is radius x
-    factor x ratio. Raises ValueError on wrong arguments, as `Imager` does.
+    factor x ratio, or more for shifts. Raises ValueError on wrong arguments, as `Imager` does.
     """
 
     weights: Tensor
@@ -48,8 +48,9 @@ class PanMultispectral(Linear):
             )
         bands = Imager(shape, multispectral, factor * ratio, radius=radius, shifts=shifts, tile=tile)
         _, h, w = bands.codomain.shape
-        cut = radius * factor * (ratio - 1)  # of the border, which is wider for the coarser image
-        inner = [ratio * factor * n + 2 * radius * factor for n in (h, w)]
+        border = radius * factor
+        cut = bands.border - border  # the border is wider for the coarser image
+        inner = [ratio * factor * n + 2 * border for n in (h, w)]
         pan = Imager((inner[0], inner[1]), panchromatic, factor, radius=radius, tile=tile * ratio)
         super().__init__(Space((len(multispectral), *shape)), Space((ratio**2 + len(multispectral), h, w)))
         self.pan, self.bands, self.ratio = pan, bands, ratio

@@ -1,0 +1,407 @@
+"""Satellite images: transfer functions against closed forms, sampling against analytic scenes, noise and presets."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from invreg.operators import (
+    INSTRUMENTS,
+    MTF,
+    Imager,
+    PanMultispectral,
+    Radiometry,
+    Satellite,
+    WeightedLeastSquares,
+    noise_from_snr,
+)
+from invreg.operators.mtf import Box, Decay, Diffusion, Optics, ground_sampling
+
+SHARED = Path(os.environ.get("INVREG_SHARED_DATA", Path(__file__).parents[1].parent / "shared/data"))
+ZERO = torch.zeros(1, dtype=torch.float64)
+SOFT = MTF.from_nyquist(0.15, 0.25)
+SHARP = MTF.from_instrument(1.1, 15.92, 0.625e-6, 8e-6, obscuration=0.3, smear=1.0, diffusion=0.15)
+
+
+def line(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def grid(n: int) -> np.ndarray:
+    return np.arange(n, dtype=np.float64)
+
+
+# Transfer functions
+
+
+def oneill(nu: np.ndarray, e: float) -> np.ndarray:
+    """O'Neill (1956): the annulus as A + B + C, in another form than ours."""
+    clear = np.arccos(nu) - nu * np.sqrt(1 - nu**2)
+    t = np.clip(nu / e, 0, 1)
+    hole = np.where(nu <= e, e**2 * (np.arccos(t) - t * np.sqrt(1 - t**2)), 0)
+    phi = np.arccos(np.clip((1 + e**2 - 4 * nu**2) / (2 * e), -1, 1))
+    tangent = np.arctan((1 + e) / (1 - e) * np.tan(phi / 2))
+    middle = e * np.sin(phi) + phi / 2 * (1 + e**2) - (1 - e**2) * tangent - np.pi * e**2
+    cross = np.where(nu <= (1 - e) / 2, -np.pi * e**2, np.where(nu <= (1 + e) / 2, middle, 0))
+    return 2 / np.pi * (clear + hole + cross) / (1 - e**2)
+
+
+@pytest.mark.parametrize("obscuration", [0.2, 0.5])
+def test_annulus_in_focus(obscuration):
+    nu = np.linspace(0, 1, 200)
+    ours = Optics(0.8, obscuration)(torch.from_numpy(0.8 * nu), ZERO)
+    assert_allclose(ours.numpy(), oneill(nu, obscuration), atol=1e-8)
+
+
+def test_clear_pupil_and_cutoff():
+    nu = np.linspace(0, 1, 50)
+    expected = 2 / np.pi * (np.arccos(nu) - nu * np.sqrt(1 - nu**2))
+    assert_allclose(Optics(1.3)(torch.from_numpy(1.3 * nu), ZERO), expected, atol=1e-12)
+    assert_allclose(Optics(1.3, 1e-6)(torch.from_numpy(1.3 * nu), ZERO), expected, atol=1e-9)
+    assert_allclose(Optics(1.3, 0.4)(line(1.3, 1.31, 50), line(0.001, 0, 0)), 0, atol=1e-12)
+    assert float(Optics(1.3)(line(0.5), line(1.1))) == float(Optics(1.3)(line(1.1), line(0.5)))  # isotropic
+
+
+@pytest.mark.parametrize("defocus", [0.25, 0.8])
+def test_defocus_against_the_autocorrelation_of_the_pupil(defocus):
+    """The sum over a fine grid of both shifted pupils, each with its quadratic phase."""
+    x = (grid(1200) + 0.5) / 600 - 1
+    shifts = np.array([0.1, 0.4, 0.8, 1.3])
+
+    def overlap(s: float) -> complex:
+        left, right = ((x[None] + t) ** 2 + x[:, None] ** 2 for t in (s / 2, -s / 2))
+        inside = (left < 1) & (right < 1) & (left >= 0.35**2) & (right >= 0.35**2)
+        return (np.exp(2j * np.pi * defocus * left[inside]) * np.exp(-2j * np.pi * defocus * right[inside])).sum()
+
+    expected = np.array([overlap(s) for s in shifts]) / overlap(0.0)
+    ours = Optics(1.0, 0.35, defocus)(torch.from_numpy(shifts / 2), ZERO)
+    assert_allclose(ours, expected.real, atol=2e-4)
+    assert_allclose(expected.imag, 0, atol=2e-4)
+
+
+def test_defocus_vanishes():
+    nu = torch.linspace(0, 1, 60, dtype=torch.float64)
+    assert_allclose(Optics(1.0, 0.3, 1e-9)(nu, ZERO), Optics(1.0, 0.3)(nu, ZERO), atol=1e-4)
+
+
+def test_box_and_diffusion():
+    assert_allclose(Box(2.0, 0.0)(line(0.25, 0.5, 1.0), line(9, 9, 9)), [2 / math.pi, 0, 0], atol=1e-15)
+    assert_allclose(Box()(line(0.5, 1.0), line(0.0, 0.3)), [2 / math.pi, 0], atol=1e-15)
+    x, f = np.linspace(-60, 60, 240001), 0.37
+    step, profiles = x[1] - x[0], {"gaussian": np.exp(-((x / 0.4) ** 2) / 2), "exponential": np.exp(-np.abs(x) / 0.4)}
+    for profile, spread in profiles.items():
+        expected = (spread * np.cos(2 * np.pi * f * x)).sum() * step / (spread.sum() * step)
+        assert_allclose(Diffusion(0.4, profile)(line(f), ZERO), expected, rtol=1e-5)
+        assert_allclose(Diffusion(0.4, profile)(line(f * 0.6), line(f * 0.8)), expected, rtol=1e-5)
+
+
+def test_values_at_nyquist():
+    assert_allclose(SOFT.nyquist, (0.15, 0.25), rtol=1e-14)
+    assert_allclose(MTF.from_nyquist(0.6, 0.7, detector=0.8).nyquist, (0.6, 0.7), rtol=1e-14)
+    cutoff = 1.1 * 8e-6 / (0.625e-6 * 15.92)
+    optics = oneill(np.array([0.5 / cutoff]), 0.3)[0]
+    charge = math.exp(-2 * (math.pi * 0.15 * 0.5) ** 2)
+    assert_allclose(SHARP.nyquist, (optics * (2 / math.pi) ** 2 * charge, optics * 2 / math.pi * charge), rtol=1e-7)
+
+
+@pytest.mark.parametrize("mtf", [SOFT, SHARP], ids=["nyquist", "instrument"])
+@pytest.mark.parametrize("factor, radius", [(1, 4), (2, 8), (3, 5)])
+def test_psf_has_the_mtf_where_it_says(mtf, factor, radius):
+    psf = mtf.psf(factor, radius).numpy()
+    n = 2 * radius * factor
+    f = np.arange(0, n // 2 + 1) / (2 * radius)  # up to the Nyquist frequency of the fine grid
+    wave = np.exp(-2j * np.pi * np.outer(f, np.arange(-n // 2, n // 2 + 1)) / factor)
+    transfer = wave @ psf @ wave.T
+    expected = mtf(torch.from_numpy(f)[:, None], torch.from_numpy(f)[None, :])
+    assert psf.shape == (n + 1, n + 1)
+    assert_allclose(psf.sum(), 1, rtol=1e-13)
+    assert_allclose(transfer, expected, atol=1e-13)
+    assert_allclose(psf, psf[::-1, ::-1], atol=1e-15)
+
+
+def test_second_moments_of_the_psf_add_up():
+    chain = MTF({"detector": Box(1.0, 1.0), "smear": Box(0.7, 0.0), "rest": Decay(0.9, 0.6), "charge": Diffusion(0.25)})
+    psf = chain.psf(4, 10).numpy()
+    x = (grid(81) - 40) / 4
+    for axis, box, decay in ((1, 1 + 0.7**2, 0.9), (0, 1.0, 0.6)):
+        expected = box / 12 + 2 * decay / math.pi**2 + 0.25**2
+        assert_allclose((psf.sum(axis) * x**2).sum(), expected, rtol=2e-4)
+
+
+# Sampling
+
+
+def waves(shape: tuple[int, int], factor: int, shift: tuple[float, float], H: MTF | None = None) -> torch.Tensor:
+    """A band-limited scene, moved by `shift` image pixels, and seen through H where it is given."""
+    rows, columns = (torch.arange(n, dtype=torch.float64) / factor for n in shape)
+    scene = torch.zeros(shape, dtype=torch.float64)
+    for amplitude, f, g in ((1.0, 0.0, 0.0), (0.4, 0.25, 0.125), (0.3, -0.375, 0.25), (0.2, 0.4375, 0.0)):
+        angle = f * (rows[:, None] + shift[0]) + g * (columns[None] + shift[1])
+        gain = 1.0 if H is None else float(H(line(f), line(g)))
+        scene += gain * amplitude * torch.cos(2 * math.pi * angle + 0.7)
+    return scene
+
+
+@pytest.mark.parametrize("factor, phase", [(1, None), (2, None), (3, (0.0, 2.4)), (4, (1.0, 1.0))])
+def test_waves_come_out_scaled_and_in_their_place(factor, phase):
+    shape, radius, shifts = (22 * factor, 25 * factor), 8, [(0.0, 0.0), (0.3, -1.25)]
+    A = Imager(shape, [SHARP, SOFT], factor, radius=radius, phase=phase, shifts=shifts)
+    seen = A(waves(shape, factor, (0, 0)).expand(2, *shape))
+    offset = ((factor - 1) / 2,) * 2 if phase is None else phase
+    for band, mtf, shift in zip(seen, (SHARP, SOFT), shifts, strict=True):
+        place = [(A.border + o) / factor + s for o, s in zip(offset, shift, strict=True)]
+        expected = waves(tuple(band.shape), 1, (place[0], place[1]), mtf)
+        assert_allclose(band, expected, atol=1e-12)
+
+
+def test_energy_is_kept():
+    A = Imager((70, 70), SHARP, 2)
+    assert_allclose(A(torch.full((70, 70), 3.0, dtype=torch.float64)), 3.0, rtol=1e-12)
+    points = torch.zeros(4, 70, 70, dtype=torch.float64)  # the detector sees each point of the ground once
+    for n, (i, j) in enumerate(((34, 34), (34, 35), (35, 34), (35, 35))):
+        points[n, i, j] = 1
+    assert_allclose(A(points).sum((1, 2)), 0.25, rtol=1e-10)
+
+
+@pytest.mark.parametrize("mtf", [SOFT, SHARP], ids=["nyquist", "instrument"])
+def test_mtf_measured_on_a_slanted_edge(mtf):
+    factor, slope, fine = 4, 0.08, 0.1
+    h, w = 400, 336
+    start = w / 2 - slope * h / 2
+    columns, place = np.arange(w), start + slope * np.arange(h)
+    scene = np.clip(columns[None] + 0.5 - place[:, None], 0, 1)  # the share of a scene pixel right of the edge
+    image = Imager((h, w), mtf, factor, radius=8)(torch.from_numpy(scene)).numpy()
+    # rows of the image pixels, in scene pixels: ISO 12233
+    centre = 8 * factor + (factor - 1) / 2
+    rows, across = (centre + factor * np.arange(n) for n in image.shape)
+    distance = (across[None] - (start + slope * rows[:, None])) / factor
+    bins = np.round(distance / fine).astype(int).ravel()
+    keep = np.abs(bins) <= 120
+    low = bins[keep] + 120
+    edge = np.bincount(low, image.ravel()[keep]) / np.bincount(low)
+    spread = np.diff(edge)
+    for f in (0.0625, 0.125, 0.25, 0.375, 0.5):
+        measured = abs((spread * np.exp(-2j * np.pi * f * fine * np.arange(spread.size))).sum())
+        # the bins and their differences, and the scene's pixels, each a box
+        measured /= np.sinc(f * fine) * np.sinc(f / factor)
+        assert abs(measured - float(mtf(ZERO, line(f)))) < 0.006
+
+
+@pytest.mark.parametrize("tile", [1, 7, 12])
+def test_tiles_equal_the_whole(tile):
+    generator = torch.Generator().manual_seed(1)
+    options = {"radius": 3, "shifts": [(0.0, 0.0), (0.4, 0.1)], "phase": (1.0, 0.2)}
+    whole, tiled = (Imager((61, 50), [SOFT, SHARP], 2, tile=t, **options) for t in (1000, tile))
+    x = whole.domain.random(2, generator=generator, dtype=torch.float64)
+    y = whole.codomain.random(2, generator=generator, dtype=torch.float64)
+    assert_allclose(tiled(x), whole(x), atol=1e-14)
+    assert_allclose(tiled.adjoint(y), whole.adjoint(y), atol=1e-14)
+    assert_allclose(tiled.float()(x.float()), whole(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_norm_of_large_images(factor):
+    A = Imager(((64 + 16) * factor,) * 2, SHARP, factor)
+    measured = super(Imager, A).norm() / 1.005
+    assert measured <= A.norm() * (1 + 1e-9) <= 1.01 * measured
+
+
+# Panchromatic and multispectral
+
+
+def _pair(**options) -> PanMultispectral:
+    return PanMultispectral((160, 168), SHARP, [0.5, 0.3, 0.2], [SOFT] * 3, ratio=4, radius=4, factor=2, **options)
+
+
+def test_pair_is_its_two_images():
+    A = _pair(tile=3)
+    x = A.domain.random(2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    pan, bands = A.split(A(x))
+    assert (A.codomain.shape, pan.shape, bands.shape) == ((19, 12, 13), (2, 48, 52), (2, 3, 12, 13))
+    assert torch.equal(A.join(pan, bands), A(x))
+    assert_allclose(bands, Imager((160, 168), [SOFT] * 3, 8, radius=4)(x), atol=1e-14)
+    border = 4 * 8 - 4 * 2  # the multispectral border is wider
+    grey = (x * line(0.5, 0.3, 0.2)[:, None, None]).sum(1)[:, border:-border, border:-border]
+    assert_allclose(pan, Imager(tuple(grey.shape[1:]), SHARP, 2, radius=4)(grey)[:, :48, :52], atol=1e-14)
+
+
+def test_pair_lies_on_one_another():
+    ramp = torch.arange(160, dtype=torch.float64)[:, None] + 3 * torch.arange(168, dtype=torch.float64)
+    A = _pair()
+    pan, bands = A.split(A(ramp.expand(3, 160, 168)))
+    blocks = pan.reshape(12, 4, 13, 4).mean((1, 3))
+    assert_allclose(blocks, bands[0], rtol=1e-12)  # symmetric functions leave a ramp as it is
+
+
+# Radiometry
+
+
+def test_noise_from_two_points():
+    a, b = noise_from_snr((128.0, 154.0), (32.0, 70.0))
+    assert_allclose([32 / math.sqrt(a + 32 * b), 128 / math.sqrt(a + 128 * b)], [70, 154], rtol=1e-12)
+    assert_allclose(noise_from_snr((4.0, 10.0), (16.0, 20.0)), (0, 0.04), atol=1e-15)  # photons alone
+    a, b = noise_from_snr((4.0, 10.0), (16.0, 40.0))  # the same noise everywhere
+    assert_allclose((a, b), (0.16, 0), atol=1e-15)
+
+
+def test_noise_has_the_stated_variance():
+    a, b = (0.5, 2.0), (0.03, 0.01)
+    radiometry = Radiometry([4.0, 0.8], list(zip(a, b, strict=True)), bits=12)  # steps of 1/4 and 5/4
+    n, levels = 400_000, (10.0, 300.0)
+    for level in levels:
+        signal = torch.full((2, 1, n), level, dtype=torch.float64)
+        numbers = radiometry.simulate(signal, torch.Generator().manual_seed(3))
+        assert torch.equal(numbers, numbers.round())
+        measured = radiometry.radiance(numbers)
+        for k, gain in enumerate((4.0, 0.8)):
+            expected = a[k] + b[k] * level + 1 / (12 * gain**2)
+            assert_allclose(float(radiometry.variance(signal)[k, 0, 0]), expected, rtol=1e-12)
+            assert_allclose(float(measured[k].var()), expected, rtol=5 * math.sqrt(2 / n))
+            assert abs(float(measured[k].mean()) - level) < 5 * math.sqrt(expected / n)
+
+
+def test_noise_suits_a_likelihood():
+    radiometry = Radiometry([4.0, 2.0], [(0.5, 0.03), (1.0, 0.0)], bits=12)
+    truth = 20 + 100 * torch.rand(2, 200, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    measured = radiometry.radiance(radiometry.simulate(truth, torch.Generator().manual_seed(1)))
+    a, b = radiometry.noise()
+    misfit = WeightedLeastSquares(measured, 1 / (a + b * truth), ndim=3)(truth)
+    assert abs(float(misfit) - 40_000) < 5 * math.sqrt(40_000)  # half of chi-square with 80 000 degrees
+
+
+def test_numbers_saturate():
+    radiometry = Radiometry(2.0, (0.0, 0.0), bits=8, offset=10.0)
+    signal = torch.tensor([[-50.0, 0.0, 0.2, 0.3, 122.4, 122.6, 1e6]], requires_grad=True)
+    numbers = radiometry.digitise(signal)
+    assert numbers.tolist() == [[0, 10, 10, 11, 255, 255, 255]]
+    assert radiometry.saturated(numbers).tolist() == [[False] * 4 + [True] * 3]
+    assert_allclose(radiometry.radiance(numbers).detach()[0, 1:5], [0, 0, 0.5, 122.5])
+    (gradient,) = torch.autograd.grad(numbers.sum(), signal)
+    assert not bool(gradient.any())
+    assert radiometry.to(torch.float32).simulate(signal.detach(), torch.Generator()).dtype == torch.float32
+
+
+# Instruments
+
+
+@pytest.mark.parametrize("name", INSTRUMENTS)
+def test_instrument_is_complete(name):
+    instrument = INSTRUMENTS[name]
+    bands = [*instrument.bands, *([] if instrument.panchromatic is None else [instrument.panchromatic])]
+    for band in bands:
+        a, b = band.noise
+        for radiance, ratio in band.snr:
+            assert_allclose(radiance / math.sqrt(a + b * radiance), ratio, rtol=1e-9)
+        assert all(0.03 < value < 2 / math.pi for value in band.mtf.nyquist)
+        assert max(radiance for radiance, _ in band.snr) < band.saturation
+    assert len(instrument.weights) == (0 if instrument.panchromatic is None else len(instrument.bands))
+    assert not instrument.weights or math.isclose(sum(instrument.weights), 1)
+    assert instrument.sources and instrument.guesses  # none of them is public throughout
+
+
+def test_sampling_distances_follow_from_the_optics():
+    assert_allclose(ground_sampling(617e3, 15.92, 8e-6), 0.31, rtol=1e-3)
+    assert_allclose(ground_sampling(705e3, 0.8451, 36e-6), INSTRUMENTS["landsat8"].bands[0].gsd, rtol=2e-3)
+    ratios = {"sentinel2": 1, "pleiades": 4, "worldview3": 4, "landsat8": 2}
+    assert {name: instrument.ratio for name, instrument in INSTRUMENTS.items()} == ratios
+
+
+def test_satellite_reaches_its_signal_to_noise_ratio():
+    satellite = Satellite("sentinel2", (432, 432), factor=2)
+    levels = line(128, 128, 108, 103)
+    scene = levels[:, None, None].expand(4, 432, 432)
+    numbers = satellite.simulate(scene, torch.Generator().manual_seed(0))
+    assert numbers.shape == (4, 200, 200) and int(numbers.max()) < 4096
+    measured = satellite.radiometry.radiance(numbers).flatten(1)
+    assert_allclose(measured.mean(1) / measured.std(1), [154, 168, 142, 174], rtol=0.02)
+
+
+def test_satellite_products():
+    for product, scene, image in (
+        ("panchromatic", (90, 90), (29, 29)),
+        ("multispectral", (8, 90, 90), (8, 29, 29)),
+        ("pair", (8, 144, 144), (24, 6, 6)),
+    ):
+        satellite = Satellite("worldview3", scene[-2:], product, radius=8 if product != "pair" else 6)
+        numbers = satellite.simulate(torch.full(scene, 120.0), torch.Generator().manual_seed(0))
+        assert numbers.shape == satellite.A.codomain.shape
+        assert numbers.shape[:-2] == image[:-2]
+    assert math.isclose(satellite.spacing, 0.155, rel_tol=1e-3)
+
+
+def test_real_scene():
+    path = SHARED / "starter" / "landsat_rmnp.png"
+    if not path.exists():
+        pytest.skip(f"{path} is not here; set INVREG_SHARED_DATA")
+    from skimage.io import imread
+
+    scene = torch.from_numpy(imread(path)).movedim(-1, 0).double()
+    scene = torch.cat([scene, scene.mean(0, keepdim=True)])
+    satellite = Satellite("sentinel2", tuple(scene.shape[1:]))
+    seen = satellite.A(scene)
+    numbers = satellite.simulate(scene, torch.Generator().manual_seed(0))
+    error = satellite.radiometry.radiance(numbers) - seen
+    assert_allclose((error.square() / satellite.radiometry.variance(seen)).mean((1, 2)), 1, atol=0.04)
+    assert_allclose(seen.mean((1, 2)), scene[:, 16:-16, 16:-16].mean((1, 2)), rtol=0.01)
+    assert bool((seen.std((1, 2)) < scene.std((1, 2))).all())
+
+
+# Wrong input
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: MTF.from_nyquist(1.2, 0.2), r"MTF at Nyquist along track must lie in \(0, 0.6366\].*got 1.2"),
+        (lambda: MTF.from_nyquist(0.2, 0.0), "MTF at Nyquist across track.*got 0.0"),
+        (lambda: MTF.from_nyquist(0.2, math.nan), "MTF at Nyquist across track.*got nan"),
+        (lambda: MTF({}), "at least one stage"),
+        (lambda: MTF({"odd": lambda f, g: f + 0.5}), "stage 'odd'.*must be 1 at zero; got 0.5"),
+        (lambda: MTF({"odd": lambda f, g: 1 + f / g}), "stage 'odd'.*must be 1 at zero; got nan"),
+        (lambda: MTF({"odd": lambda f, g: 1 + 0 / (f - 0.25)}).psf(1, 2), "MTF must be finite; got NaN"),
+        (lambda: Optics(0.0), "cutoff of the optics must be positive"),
+        (lambda: Optics(1.0, 1.0), r"obscuration.*\[0, 1\).*got 1.0"),
+        (lambda: Optics(1.0, 0.2, math.inf), "defocus must be a finite number of wavelengths"),
+        (lambda: Box(-1.0), "along track.*at least 0.*pixels.*got -1.0"),
+        (lambda: Diffusion(math.nan), "diffusion length.*got nan"),
+        (lambda: Diffusion(0.1, "round"), "'gaussian' or 'exponential'; got 'round'"),
+        (lambda: MTF.from_instrument(1.1, 16.0, 600, 8e-6), "wavelength must be below the pitch.*in metres; got 600"),
+        (lambda: MTF.from_instrument(-1.1, 16.0, 6e-7, 8e-6), "aperture.*positive number of metres; got -1.1"),
+        (lambda: ground_sampling(0.0, 16.0, 8e-6), "altitude.*positive number of metres; got 0.0"),
+        (lambda: SOFT.psf(0), "factor and radius of a PSF must be whole numbers from 1; got 0"),
+        (lambda: SOFT.psf(2, 8, (9.0, 0.0)), "shift of a PSF must be at most its radius, 8 pixels"),
+        (lambda: Imager((64, 64), SOFT, 0), "factor of an Imager must be a whole number from 1 on; got 0"),
+        (lambda: Imager((64, 64), SOFT, 2, tile=0), "tile of an Imager.*got 0"),
+        (lambda: Imager((64, 32), SOFT, 2), r"scene \(64, 32\) is smaller than the point spread function, 33 x 33"),
+        (lambda: Imager((64, 64), SOFT, 2, phase=(2.0, 0.0)), r"phase must lie in \[0, factor = 2\)"),
+        (lambda: Imager((64, 64), [SOFT], 2, shifts=[(0, 0)] * 2), "one MTF and one shift a band; got 1 and 2"),
+        (lambda: Imager((64, 64), [], 2), "one MTF and one shift a band; got 0 and 0"),
+        (lambda: PanMultispectral((99, 99), SOFT, [0.5], [SOFT] * 2), "each of the 2 bands"),
+        (lambda: PanMultispectral((99, 99), SOFT, [-1, 2], [SOFT] * 2), "finite weight >= 0"),
+        (lambda: PanMultispectral((99, 99), SOFT, [1, 2], [SOFT] * 2, ratio=0), "ratio of the two images.*got 0"),
+        (
+            lambda: noise_from_snr((10.0, -5.0), (20.0, 9.0)),
+            "both positive and finite; got radiance 10.0 with ratio -5.0",
+        ),
+        (lambda: noise_from_snr((10.0, 5.0), (10.0, 9.0)), "two different radiances; got 10.0 twice"),
+        (lambda: noise_from_snr((10.0, 50.0), (20.0, 55.0)), "negative variance in the dark"),
+        (lambda: noise_from_snr((10.0, 50.0), (20.0, 150.0)), "less noise where there is more light"),
+        (lambda: Radiometry(1.0, (0.1, 0.1), bits=0), "bits must be a whole number from 1 to 24.*got 0"),
+        (lambda: Radiometry([1.0, 1.0], [(0.1, 0.1)], bits=8), "sequences of as many"),
+        (lambda: Radiometry(0.0, (0.1, 0.1), bits=8), "gains must be positive"),
+        (lambda: Radiometry(1.0, (-0.1, 0.1), bits=8), "takes a and b from 0 on"),
+        (lambda: Radiometry(1.0, (0.1, 0.1), bits=8, offset=300), r"offset must lie in \[0, 255\)"),
+        (lambda: Radiometry([1.0] * 3, [(0.1, 0)] * 3, bits=8).digitise(torch.zeros(4, 5, 5)), r"\(\*batch, 3, h, w\)"),
+        (lambda: Satellite("spot", (64, 64)), "instruments are 'sentinel2'.*got 'spot'"),
+        (lambda: Satellite("sentinel2", (64, 64), "pair"), "no panchromatic band"),
+        (lambda: Satellite("pleiades", (64, 64), "both"), "products are.*got 'both'"),
+    ],
+)
+def test_wrong_input(make, words):
+    with pytest.raises(ValueError, match=words) as error:
+        make()
+    assert "\n" not in str(error.value)
