@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from invreg.core import Linear, Space
+from invreg.operators.arguments import image_shape
 from invreg.operators.blur import Blur, place
 from invreg.operators.mtf import MTF, psf_border
 
@@ -32,7 +33,8 @@ class Imager(Linear):
     exact as the scene is band-limited.
 
     It works through tiles of at most `tile` x `tile` image pixels, each with its border, which changes the result by
-    round-off only. Beside scene and image a tile needs about 5 (tile x factor + 2 r)^2 numbers (times the batch).
+    round-off only. Beside scene and image a tile needs about 5 (tile x factor + 2 r)^2 numbers (times the batch). The
+    transfer functions are kept in float64; `.to(dtype)` spares a conversion a tile.
     Raises ValueError on wrong arguments, such as a scene smaller than the point spread function.
     """
 
@@ -52,19 +54,20 @@ class Imager(Linear):
         for name, value in {"factor": factor, "radius": radius, "tile": tile}.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"the {name} of an Imager must be a whole number from 1 on; got {value}")
+        shape = image_shape(shape, "Imager")
         phase = ((factor - 1) / 2,) * 2 if phase is None else phase
         mtfs = [mtf] if isinstance(mtf, MTF) else list(mtf)
         shifts = [(0.0, 0.0)] * len(mtfs) if shifts is None else shifts
         if not mtfs or len(shifts) != len(mtfs):
             raise ValueError(f"an Imager takes one MTF and one shift a band; got {len(mtfs)} and {len(shifts)}")
-        if not all(0 <= p < factor for p in phase):
-            raise ValueError(f"the phase must lie in [0, factor = {factor}) scene pixels; got {phase}")
+        if len(phase) != 2 or not all(0 <= p < factor for p in phase):
+            raise ValueError(f"the phase must be two numbers in [0, factor = {factor}) scene pixels; got {phase}")
         start = [math.ceil(p - 0.5) for p in phase]
         fraction = [(p - s) / factor for p, s in zip(phase, start, strict=True)]
-        places = [(fraction[0] + s[0], fraction[1] + s[1]) for s in shifts]
-        border = psf_border(factor, radius, places)
+        moves = [(fraction[0] + s[0], fraction[1] + s[1]) for s in shifts]
+        border = psf_border(factor, radius, moves)
         size = [(n - 2 * border - s - 1) // factor + 1 for n, s in zip(shape, start, strict=True)]
-        if len(shape) != 2 or min(size) < 1:
+        if min(size) < 1:
             extent = 2 * border + 1
             raise ValueError(
                 f"the scene {tuple(shape)} is smaller than the point spread function, {extent} x {extent} scene "
@@ -76,7 +79,7 @@ class Imager(Linear):
         # tiles of equal size, so that the last is not mostly empty
         self.tile = [-(-n // -(-n // tile)) for n in size]
         seen = (factor * (self.tile[0] - 1) + 2 * border + 1, factor * (self.tile[1] - 1) + 2 * border + 1)
-        psfs = [m.psf(factor, radius, place) for m, place in zip(mtfs, places, strict=True)]
+        psfs = [m.psf(factor, radius, move) for m, move in zip(mtfs, moves, strict=True)]
         psfs = [torch.nn.functional.pad(psf, [border - psf.shape[0] // 2] * 4) for psf in psfs]
         self.blurs = torch.nn.ModuleList(Blur(psf, seen, "valid") for psf in psfs)  # type: ignore[assignment]
         self.bound = max(_bound(psf, factor) for psf in psfs)

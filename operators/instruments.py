@@ -78,7 +78,7 @@ SENTINEL2 = Instrument(
         "bits": "ESA, Sentinel-2 MSI User Guide, Radiometric Resolution: 12 bits",
     },
     guesses={
-        "mtf": "0.225, the middle of the requirement, for each band and axis",
+        "mtf": "0.225, the middle of the requirement, for each band and axis; measured functions are on SentiWiki",
         "second snr point": "0.45 of the ratio at a quarter of the reference radiance",
         "offset": "0",
     },
@@ -96,7 +96,7 @@ PLEIADES = Instrument(
         "gsd": "ISPRS Archives XXXV-B1 (Istanbul, 2004), Pléiades-HR, section 4.7: 0.7 m and 2.8 m at nadir",
         "panchromatic mtf": "ISPRS Archives XXXV-B1 (Istanbul, 2004), Pléiades-HR, section on restoration: 0.09 at "
         "Nyquist for the instrument (0.2 after restoration on the ground)",
-        "panchromatic snr": "the same: 90 at nominal radiance",
+        "panchromatic snr": "the same: 90 at nominal radiance, of the restored image",
         "multispectral mtf": "the filters for PHR1B of public MATLAB pan-sharpening toolboxes",
     },
     guesses={

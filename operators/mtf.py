@@ -238,8 +238,7 @@ class MTF:
         """
         if not all(isinstance(value, int) and value >= 1 for value in (factor, radius)):
             raise ValueError(f"factor and radius of a PSF must be whole numbers from 1; got {factor} and {radius}")
-        if not max(map(abs, shift)) <= radius:
-            raise ValueError(f"the shift of a PSF must be at most its radius, {radius} pixels; got {shift}")
+        r = psf_border(factor, radius, [shift])
         period = 2 * radius * factor
         f = torch.fft.fftfreq(period, 1 / factor, dtype=torch.float64)
         values = self(f[:, None], f[None, :])
@@ -247,7 +246,6 @@ class MTF:
             raise ValueError("the MTF must be finite; got NaN or infinity from one of its stages")
         phase = 2 * math.pi * (f[:, None] * shift[0] + f[None, :] * shift[1])
         periodic = torch.fft.ifft2(torch.polar(torch.ones_like(phase), phase) * values).real
-        r = psf_border(factor, radius, [shift])
         place = torch.arange(-r, r + 1)
         psf = periodic[place % period][:, place % period]
         # one period about its centre; the sample that the end of the period cuts belongs in part to either end
@@ -257,7 +255,11 @@ class MTF:
 
 def psf_border(factor: int, radius: int, shifts: Iterable[tuple[float, float]]) -> int:
     """How far a point spread function with the largest of these shifts reaches, in samples."""
-    largest = max(abs(s) for shift in shifts for s in shift)
+    largest = 0.0
+    for shift in shifts:
+        if len(shift) != 2 or not all(abs(s) <= radius for s in shift):
+            raise ValueError(f"a shift is two numbers of pixels, at most the radius of the PSF, {radius}; got {shift}")
+        largest = max(largest, *map(abs, shift))
     return radius * factor + math.ceil(factor * largest + 0.5 - 1e-9) - 1
 
 
