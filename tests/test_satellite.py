@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from invreg.core import solve
 from invreg.operators import (
     INSTRUMENTS,
     MTF,
@@ -20,6 +21,7 @@ from invreg.operators import (
     noise_from_snr,
 )
 from invreg.operators.mtf import Box, Decay, Diffusion, Optics, ground_sampling
+from invreg.solvers import CGLS
 
 SHARED = Path(os.environ.get("INVREG_SHARED_DATA", Path(__file__).parents[1].parent / "shared/data"))
 ZERO = torch.zeros(1, dtype=torch.float64)
@@ -158,6 +160,17 @@ def test_waves_come_out_scaled_and_in_their_place(factor, phase):
         assert_allclose(band, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("factor, phase, start", [(1, (0, 0), (0, 0)), (3, (1, 1), (1, 1)), (4, (0, 3), (0, 3))])
+def test_image_is_the_convolution_and_every_so_many_pixels(factor, phase, start):
+    from scipy.signal import convolve2d
+
+    shape = (12 * factor + 5, 14 * factor + 1)
+    A = Imager(shape, SHARP, factor, radius=3, phase=phase, tile=3)
+    scene = np.random.default_rng(0).standard_normal(shape)
+    expected = convolve2d(scene, SHARP.psf(factor, 3).numpy(), "valid")[start[0] :: factor, start[1] :: factor]
+    assert_allclose(A(torch.from_numpy(scene)), expected, atol=1e-13)
+
+
 def test_energy_is_kept():
     A = Imager((70, 70), SHARP, 2)
     assert_allclose(A(torch.full((70, 70), 3.0, dtype=torch.float64)), 3.0, rtol=1e-12)
@@ -235,6 +248,24 @@ def test_pair_lies_on_one_another():
     pan, bands = A.split(A(ramp.expand(3, 160, 168)))
     blocks = pan.reshape(12, 4, 13, 4).mean((1, 3))
     assert_allclose(blocks, bands[0], rtol=1e-12)  # symmetric functions leave a ramp as it is
+
+
+def test_pair_sharpens():
+    from skimage import data
+
+    picture = torch.from_numpy(data.astronaut()[:160, 100:268].transpose(2, 0, 1) / 255.0)
+    A = _pair()
+    pan, bands = A.split(A(picture))
+    inside = (..., slice(32, 128), slice(32, 136))  # what the multispectral pixels cover
+
+    def error(x: torch.Tensor) -> float:
+        return float((x - picture[inside]).square().mean())
+
+    spread = bands.repeat_interleave(8, -2).repeat_interleave(8, -1)
+    start = torch.full_like(picture, 0.5)
+    start[inside] = spread
+    result = solve(CGLS(A, A.join(pan, bands)), start, max_iter=30, tol=0.0)
+    assert error(result.x[inside]) < 0.25 * error(spread)  # 6 dB
 
 
 # Radiometry
