@@ -7,6 +7,7 @@ from invreg.operators import psf
 from invreg.operators.blur import Blur
 from invreg.operators.gradient import Gradient
 from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
+from invreg.operators.space_variant import ProductConvolution, TiledBlur
 from invreg.operators.tomography import Parallel2D, ToeplitzNormal, XRay, fbp
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Gradient",
     "LeastSquares",
     "Parallel2D",
+    "ProductConvolution",
+    "TiledBlur",
     "ToeplitzNormal",
     "WeightedLeastSquares",
     "XRay",

@@ -15,7 +15,17 @@ import torch
 from torch import Tensor
 
 from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
-from invreg.operators import Blur, Gradient, LeastSquares, Parallel2D, ToeplitzNormal, WeightedLeastSquares, XRay
+from invreg.operators import (
+    Blur,
+    Gradient,
+    LeastSquares,
+    Parallel2D,
+    ProductConvolution,
+    TiledBlur,
+    ToeplitzNormal,
+    WeightedLeastSquares,
+    XRay,
+)
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
 
@@ -182,6 +192,11 @@ LINEAR = [
     Member("Blur, reflect", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "reflect")),
     Member("Blur, reflect, kernel beyond the image", lambda: Blur(uniform(13, 2), (3, 5), "reflect")),
     Member("Blur, valid", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "valid")),
+    Member("ProductConvolution", lambda: ProductConvolution(uniform(3, 2, 4), uniform(3, 7, 6, low=-1))),
+    Member("ProductConvolution, valid", lambda: ProductConvolution(uniform(2, 3, 3), uniform(2, 5, 6), "valid")),
+    Member("TiledBlur", lambda: TiledBlur(uniform(3, 2, 4, 3, low=-1), (10, 7))),
+    Member("TiledBlur, one tile", lambda: TiledBlur(uniform(1, 1, 3, 3), (5, 4))),
+    Member("TiledBlur, valid", lambda: TiledBlur(uniform(2, 5, 3, 2), (6, 5), "valid")),
     Member("External", lambda: Dense(6, 4)),
     Member("complex", lambda: Fourier((4, 5))),
     Member("Adjoint", lambda: Gradient((7, 5)).H, {"double adjoint": "adjoints are made when asked for"}),
