@@ -16,9 +16,10 @@ class ProductConvolution(Linear):
     """x -> sum_k h_k * (w_k x): kernels h (K, kh, kw) and weights w (K, h, w), each pixel spread by sum_k w_k h_k.
 
     (*batch, h, w) -> (*batch, h, w) with 0 beyond the image ("zero"), or (*batch, h - kh + 1, w - kw + 1), the part
-    that the outside does not reach ("valid"). Centres, precision and units are those of `Blur`. K + 1 real FFTs a call: for a few kernels with weights over the whole image (a low-rank fit of a measured field);
-    for many local ones there is `TiledBlur`. The kernel varies with the place that light comes from; for a kernel
-    that varies with the place that it reaches, take the adjoint and kernels turned by 180 degrees.
+    that the outside does not reach ("valid"). Centres, precision and units are those of `Blur`. K + 1 real FFTs a
+    call: for a few kernels with weights over the whole image (a low-rank fit of a measured field); for many local
+    ones there is `TiledBlur`. The kernel varies with the place that light comes from; for one that varies with the
+    place that it reaches, take the adjoint with kernels turned by 180 degrees.
     Raises ValueError where kernels and weights do not fit. Source: Escande & Weiss, SIAM J. Imaging Sci. 8 (2015).
     """
 
@@ -50,7 +51,7 @@ class ProductConvolution(Linear):
         return to_image(spectrum, self.grid)[..., top : top + h, left : left + w]
 
     def _part(self, x: Tensor, weight: Tensor, transfer: Tensor) -> Tensor:
-        spectrum = to_spectrum(weight.to(x) * x, self.grid)
+        spectrum = to_spectrum(weight.to(x.dtype) * x, self.grid)
         return spectrum.mul_(complex_like(transfer, spectrum))
 
     def _adjoint(self, y: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ class ProductConvolution(Linear):
         x = y.new_zeros(*y.shape[:-2], h, w)
         for weight, transfer in zip(self.weights, self.transfer, strict=True):
             part = to_image(spectrum * complex_like(transfer, spectrum).conj(), self.grid)[..., :h, :w]
-            x += weight.to(x) * part
+            x += weight.to(x.dtype) * part
         return x
 
 
@@ -113,7 +114,7 @@ class TiledBlur(Linear):
         return tiles[..., : a.tiles, : b.tiles, :, :]
 
     def _weigh(self, windows: Tensor) -> Tensor:
-        return windows * self.down.to(windows)[:, None, :, None] * self.across.to(windows)[:, None, :]
+        return windows * self.down.to(windows.dtype)[:, None, :, None] * self.across.to(windows.dtype)[:, None, :]
 
     def _filter(self, windows: Tensor, conj: bool) -> Tensor:
         spectra = to_spectrum(windows, self.grid)
