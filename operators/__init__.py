@@ -6,7 +6,7 @@ if __name__ != "invreg.operators":  # found as a top-level package, from the che
 from invreg.operators import psf
 from invreg.operators.blur import Blur
 from invreg.operators.fourier import FourierSampling, random_lines
-from invreg.operators.gradient import Gradient
+from invreg.operators.gradient import Gradient, Laplacian
 from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
 from invreg.operators.mask import Mask, random_mask
 from invreg.operators.resample import Downsample, Resize, Upsample
@@ -18,6 +18,7 @@ __all__ = [
     "Downsample",
     "FourierSampling",
     "Gradient",
+    "Laplacian",
     "LeastSquares",
     "Mask",
     "Parallel2D",
