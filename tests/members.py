@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
+from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
 from invreg.operators import (
     Blur,
     Downsample,
@@ -237,6 +237,8 @@ LINEAR = [
     Member("difference", lambda: Dense(6, 4) - 3 * Dense(6, 4)),
     Member("Stack", lambda: Stack(Dense(6, 4), Dense(3, 4))),
     Member("Stack, axis", lambda: Stack(Gradient((7, 5)), 2 * Gradient((7, 5)), axis=-3)),
+    Member("Stack, different codomains", lambda: Stack(Gradient((4, 5)), Mask(uniform(4, 5) > 0.4), axis=None)),
+    Member("BlockDiagonal", lambda: BlockDiagonal(Blur(uniform(2, 3), (4, 5), "valid"), Resize((4, 5), (3, 3)))),
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),
