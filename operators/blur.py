@@ -7,6 +7,7 @@ from torch import Tensor
 
 from invreg.core import Linear, Space
 from invreg.operators.arguments import checked_kernels, image_shape
+from invreg.operators.transfer import complex_like, fast_size, to_image, to_spectrum, transfer_of
 
 BOUNDARIES = ("periodic", "zero", "reflect", "valid")
 
@@ -40,7 +41,7 @@ class Blur(Linear):
         kept = tuple(n - k + 1 for k, n in zip(sizes, shape, strict=True)) if boundary == "valid" else shape
         super().__init__(Space(shape), Space(kept))
         self.boundary = boundary
-        centre = [k // 2 for k in sizes]
+        centre = tuple(k // 2 for k in sizes)
         if boundary == "periodic":
             self.grid = shape
         elif boundary == "zero":  # what wraps around lands beyond the image
@@ -48,52 +49,33 @@ class Blur(Linear):
         else:  # the part of the (mirrored) image that the kernel covers wholly, moved to the corner
             more = 0 if boundary == "valid" else 1
             self.grid = _grid(n + more * (k - 1) for n, k in zip(shape, sizes, strict=True))
-            centre = [k - 1 for k in sizes]
+            centre = tuple(k - 1 for k in sizes)
         self.margins = [(k - 1 - k // 2, k // 2) if boundary == "reflect" else (0, 0) for k in sizes]
-        transfer = torch.fft.rfft2(place(kernel.double(), self.grid, centre))
-        # as pairs of reals: `.to(dtype)` of a module would drop the imaginary part
-        self.register_buffer("transfer", torch.view_as_real(transfer).to(kernel.dtype))
+        self.register_buffer("transfer", transfer_of(kernel, self.grid, centre))
 
     def _forward(self, x: Tensor) -> Tensor:
         for axis, margin in zip((-2, -1), self.margins, strict=True):
             x = _mirror(x, axis, *margin)
         h, w = self.codomain.shape
-        return self._filter(x, torch.view_as_complex(self.transfer))[..., :h, :w]
+        return self._filter(x, conj=False)[..., :h, :w]
 
     def _adjoint(self, y: Tensor) -> Tensor:
         size = [n + sum(margin) for n, margin in zip(self.domain.shape, self.margins, strict=True)]
-        x = self._filter(y, torch.view_as_complex(self.transfer).conj())[..., : size[0], : size[1]]
+        x = self._filter(y, conj=True)[..., : size[0], : size[1]]
         for axis, margin in zip((-2, -1), self.margins, strict=True):
             x = _fold(x, axis, *margin)
         return x
 
-    def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
-        if not x.numel():  # refused by the FFT
-            return x.new_zeros(*x.shape[:-2], *self.grid)
-        spectrum = torch.fft.rfft2(x, s=self.grid)
-        return torch.fft.irfft2(spectrum.mul_(transfer.to(spectrum.dtype)), s=self.grid)
+    def _filter(self, x: Tensor, conj: bool) -> Tensor:
+        spectrum = to_spectrum(x, self.grid)
+        transfer = complex_like(self.transfer, spectrum)
+        return to_image(spectrum.mul_(transfer.conj() if conj else transfer), self.grid)
 
     def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         """Closed form for "periodic": the largest modulus of the transfer function."""
         if self.boundary != "periodic":
             return super().norm(device, dtype)
         return float(torch.linalg.vector_norm(self.transfer.double(), dim=-1).max())
-
-
-def place(kernels: Tensor, grid: tuple[int, int], centre: list[int]) -> Tensor:
-    """Kernels (..., kh, kw) on a periodic grid (..., *grid) with `centre` at its corner; what is beyond wraps."""
-    for axis, size, c in zip((-2, -1), grid, centre, strict=True):
-        index = (torch.arange(kernels.shape[axis], device=kernels.device) - c) % size
-        shape = list(kernels.shape)
-        shape[axis] = size
-        kernels = kernels.new_zeros(shape).index_add_(axis, index, kernels)
-    return kernels
-
-
-def fast_size(n: int) -> int:
-    """The smallest even size from n on without a prime factor above 5, for which FFTs are fast."""
-    odd = (3**a * 5**b for a in range(12) for b in range(8))
-    return min(2 * m << max(0, -(-n // (2 * m)) - 1).bit_length() for m in odd)
 
 
 def _grid(sizes: Any) -> tuple[int, int]:

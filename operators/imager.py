@@ -9,7 +9,7 @@ from torch import Tensor
 
 from invreg.core import Linear, Space
 from invreg.operators.arguments import image_shape
-from invreg.operators.blur import Blur, place
+from invreg.operators.blur import Blur
 from invreg.operators.mtf import MTF, psf_border
 
 Pair = tuple[float, float]
@@ -125,7 +125,7 @@ class Imager(Linear):
 def _bound(psf: Tensor, factor: int) -> float:
     """The norm on an endless scene: A A^H is Toeplitz, its symbol the mean of |H|^2 over what sampling makes one."""
     n = 8 * (psf.shape[-1] // 2) // factor * factor
-    square = torch.fft.fft2(place(psf, (n, n), [0, 0])).abs().square()
+    square = torch.fft.fft2(psf, (n, n)).abs().square()
     folded = square.reshape(factor, n // factor, factor, n // factor).mean((0, 2))
     return float(folded.max()) ** 0.5
 

@@ -14,16 +14,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
+from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
 from invreg.operators import (
     MTF,
     Blur,
+    Downsample,
+    FourierSampling,
     Gradient,
     Imager,
+    Laplacian,
     LeastSquares,
+    Mask,
     PanMultispectral,
     Parallel2D,
+    ProductConvolution,
+    Resize,
+    TiledBlur,
     ToeplitzNormal,
+    Upsample,
     WeightedLeastSquares,
     XRay,
 )
@@ -122,6 +130,10 @@ def _rays(*angles: float) -> XRay:
     return XRay(geometry, shape=(8, 9), pixel_size=0.9)
 
 
+def _coils(*shape: int) -> Tensor:
+    return torch.complex(uniform(*shape, low=-1), uniform(*shape, low=-1, seed=1))
+
+
 def _blur() -> Any:
     import deepinv
 
@@ -209,6 +221,31 @@ LINEAR = [
     Member("Imager, phase", lambda: _imager(phase=(1.0, 0.5))),
     Member("PanMultispectral", lambda: _pan()),
     Member("PanMultispectral, tiles", lambda: _pan(tile=2, shifts=[(0.1, 0.0), (0.0, -0.4)])),
+    Member("ProductConvolution", lambda: ProductConvolution(uniform(3, 2, 4), uniform(3, 7, 6, low=-1))),
+    Member("ProductConvolution, valid", lambda: ProductConvolution(uniform(2, 3, 3), uniform(2, 5, 6), "valid")),
+    Member("TiledBlur", lambda: TiledBlur(uniform(3, 2, 4, 3, low=-1), (10, 7))),
+    Member("TiledBlur, one tile", lambda: TiledBlur(uniform(1, 1, 3, 3), (5, 4))),
+    Member("TiledBlur, valid", lambda: TiledBlur(uniform(2, 5, 3, 2), (6, 5), "valid")),
+    Member("Gradient, periodic", lambda: Gradient((5, 6), (0.5, 2.0), "periodic")),
+    Member("Gradient, zero", lambda: Gradient((5, 6), boundary="zero")),
+    Member("Gradient, signal", lambda: Gradient((9,), 0.1)),
+    Member("Gradient, volume", lambda: Gradient((3, 2, 4), (1.0, 2.0, 0.5), "periodic")),
+    Member("Laplacian", lambda: Laplacian((6, 5), (1.0, 0.5))),
+    Member("Laplacian, periodic", lambda: Laplacian((3, 1, 5), boundary="periodic")),
+    Member("Laplacian, zero", lambda: Laplacian((7,), 2.0, "zero")),
+    Member("Downsample, box", lambda: Downsample((7, 6), 2)),
+    Member("Downsample, phase", lambda: Downsample((7, 8), 3, "linear", (0.3, 2.0), "zero")),
+    Member("Downsample, none", lambda: Downsample((7, 8), 3, "none", (1, 2))),
+    Member("Downsample, kernel beyond the image", lambda: Downsample((5, 4), 4, "cubic", boundary="periodic")),
+    Member("Upsample", lambda: Upsample((3, 2), 3, "cubic")),
+    Member("Resize, smaller", lambda: Resize((7, 6), (5, 2))),
+    Member("Resize, larger", lambda: Resize((3, 4), (5, 4))),
+    Member("Mask", lambda: Mask(uniform(4, 5) > 0.4)),
+    Member("Mask, compact", lambda: Mask(uniform(2, 3, 5) > 0.4, compact=True)),
+    Member("FourierSampling", lambda: FourierSampling(uniform(4, 5))),
+    Member("FourierSampling, not centred", lambda: FourierSampling(uniform(4, 5) > 0.5, centred=False)),
+    Member("FourierSampling, coils", lambda: FourierSampling(uniform(4, 3) > 0.3, _coils(2, 4, 3))),
+    Member("FourierSampling, volume", lambda: FourierSampling(uniform(3, 2, 4), _coils(2, 3, 2, 4), centred=False)),
     Member("External", lambda: Dense(6, 4)),
     Member("complex", lambda: Fourier((4, 5))),
     Member("Adjoint", lambda: Gradient((7, 5)).H, {"double adjoint": "adjoints are made when asked for"}),
@@ -219,6 +256,8 @@ LINEAR = [
     Member("difference", lambda: Dense(6, 4) - 3 * Dense(6, 4)),
     Member("Stack", lambda: Stack(Dense(6, 4), Dense(3, 4))),
     Member("Stack, axis", lambda: Stack(Gradient((7, 5)), 2 * Gradient((7, 5)), axis=-3)),
+    Member("Stack, different codomains", lambda: Stack(Gradient((4, 5)), Mask(uniform(4, 5) > 0.4), axis=None)),
+    Member("BlockDiagonal", lambda: BlockDiagonal(Blur(uniform(2, 3), (4, 5), "valid"), Resize((4, 5), (3, 3)))),
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),

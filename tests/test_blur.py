@@ -7,7 +7,7 @@ from members import uniform
 from scipy import ndimage
 
 from invreg.operators import Blur
-from invreg.operators.blur import fast_size
+from invreg.operators.transfer import fast_size
 
 PADS = {"periodic": {"mode": "wrap"}, "zero": {"mode": "constant"}, "reflect": {"mode": "symmetric"}}
 
