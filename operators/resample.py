@@ -23,7 +23,7 @@ class _Separable(External):
     def _forward(self, x: Tensor) -> Tensor:
         (h, w), batch = self.domain.shape, x.shape[:-2]
         columns = x.reshape(-1, h, w).movedim(0, 1).reshape(h, -1)  # (h, batch w)
-        rows = self.R(columns).reshape(-1, w).T.contiguous()  # (w, rows batch)
+        rows = self.R(columns).reshape(-1, w).T  # (w, rows batch)
         y = self.C(rows).reshape(self.C.rows, self.R.rows, -1)
         return y.permute(2, 1, 0).reshape(*batch, *self.codomain.shape)
 
@@ -55,7 +55,7 @@ class _Sparse(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not x.numel():
             return x.new_zeros(self.rows, x.shape[1])
-        weights = self.weights.to(x.dtype)
+        x, weights = x.contiguous(), self.weights.to(x.dtype)  # other layouts are slow
         return nn.functional.embedding_bag(self.index, x, self.starts, mode="sum", per_sample_weights=weights)
 
     def transposed(self) -> "_Sparse":
