@@ -148,6 +148,14 @@ def _deepinv_tomography() -> Any:
     return from_physics(deepinv.physics.Tomography(angles=5, img_width=6, normalize=False), (1, 6, 6))
 
 
+def _physics(name: str, shape: tuple[int, ...], **kwargs: Any) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    return from_physics(getattr(deepinv.physics, name)(**kwargs), shape)
+
+
 def _deepinv_nonlinear() -> Any:
     import deepinv
 
@@ -185,6 +193,7 @@ def _odl_rays() -> Any:
 
 
 _PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
+_LAMBDAS = {"pickling": _PHYSICS["pickling"]}
 _GRID = _PHYSICS | {"float64": "its interpolation grid stays in float32"}
 
 _ASTRA = {"float64": "ASTRA computes in float32", "pickling": "ODL's back end keeps a lock"}
@@ -241,6 +250,15 @@ LINEAR = [
     Member("BlockDiagonal", lambda: BlockDiagonal(Blur(uniform(2, 3), (4, 5), "valid"), Resize((4, 5), (3, 3)))),
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
+    # those that we leave to deepinv: docs/operators.md
+    Member("Decolorize", lambda: _physics("Decolorize", (3, 4, 5)), _LAMBDAS, needs="deepinv"),
+    Member("Demosaicing", lambda: _physics("Demosaicing", (3, 4, 6), img_size=(3, 4, 6)), _LAMBDAS, needs="deepinv"),
+    Member(
+        "SinglePixelCamera",
+        lambda: _physics("SinglePixelCamera", (1, 4, 4), m=7, img_size=(1, 4, 4)),
+        _LAMBDAS,
+        needs="deepinv",
+    ),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),
     Member("FromODL, product space", _odl_gradient, needs="odl"),
     Member("FromODL, ASTRA", _odl_rays, _ASTRA, needs="odl"),
