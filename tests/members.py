@@ -160,6 +160,14 @@ def _inpainting() -> Any:
     return from_physics(deepinv.physics.Inpainting(img_size=(1, 6, 5), mask=mask), (6, 5))
 
 
+def _physics(name: str, shape: tuple[int, ...], **kwargs: Any) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    return from_physics(getattr(deepinv.physics, name)(**kwargs), shape)
+
+
 def _deepinv_nonlinear() -> Any:
     import deepinv
 
@@ -207,6 +215,7 @@ def _pan(**options: Any) -> PanMultispectral:
 
 
 _PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
+_LAMBDAS = {"pickling": _PHYSICS["pickling"]}
 _GRID = _PHYSICS | {
     "float64": "its interpolation grid stays in float32",
     "forward mode": "torch before 2.15 has no forward derivative of grid_sample",
@@ -273,6 +282,15 @@ LINEAR = [
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, one channel", _inpainting, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
+    # those that we leave to deepinv: docs/operators.md
+    Member("Decolorize", lambda: _physics("Decolorize", (3, 4, 5)), _LAMBDAS, needs="deepinv"),
+    Member("Demosaicing", lambda: _physics("Demosaicing", (3, 4, 6), img_size=(3, 4, 6)), _LAMBDAS, needs="deepinv"),
+    Member(
+        "SinglePixelCamera",
+        lambda: _physics("SinglePixelCamera", (1, 4, 4), m=7, img_size=(1, 4, 4)),
+        _LAMBDAS,
+        needs="deepinv",
+    ),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),
     Member("FromODL, product space", _odl_gradient, needs="odl"),
     Member("FromODL, ASTRA", _odl_rays, _ASTRA, needs="odl"),
