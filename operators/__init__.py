@@ -4,7 +4,38 @@ if __name__ != "invreg.operators":  # found as a top-level package, from the che
     raise ImportError("import invreg.operators, not operators")
 
 from invreg.operators.gradient import Gradient
-from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
+from invreg.operators.likelihoods import (
+    Ball,
+    CorrelatedGaussian,
+    HeteroscedasticGaussian,
+    Huber,
+    Laplace,
+    LeastSquares,
+    Poisson,
+    PoissonGaussian,
+    PoissonTransmission,
+    Saturated,
+    StudentT,
+    WeightedLeastSquares,
+)
 from invreg.operators.tomography import Parallel2D, ToeplitzNormal, XRay, fbp
 
-__all__ = ["Gradient", "LeastSquares", "Parallel2D", "ToeplitzNormal", "WeightedLeastSquares", "XRay", "fbp"]
+__all__ = [
+    "Ball",
+    "CorrelatedGaussian",
+    "Gradient",
+    "HeteroscedasticGaussian",
+    "Huber",
+    "Laplace",
+    "LeastSquares",
+    "Parallel2D",
+    "Poisson",
+    "PoissonGaussian",
+    "PoissonTransmission",
+    "Saturated",
+    "StudentT",
+    "ToeplitzNormal",
+    "WeightedLeastSquares",
+    "XRay",
+    "fbp",
+]
