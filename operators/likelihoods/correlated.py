@@ -35,13 +35,14 @@ class CorrelatedGaussian(Likelihood):
             axes = [torch.fft.fftfreq(n, dtype=torch.float64, device=y.device) for n in rest]
             axes.append(torch.fft.rfftfreq(last, dtype=torch.float64, device=y.device))
             spectrum = spectrum(*torch.meshgrid(*axes, indexing="ij"))
-        try:
-            torch.broadcast_shapes(spectrum.shape, (*y.shape[: y.ndim - ndim], *grid))
-            spectrum = spectrum.to(y).expand(*spectrum.shape[: max(spectrum.ndim - ndim, 0)], *grid)
-        except RuntimeError:
+        whole = (*y.shape[: y.ndim - ndim], *grid)
+        if spectrum.ndim > len(whole) or any(
+            n not in (1, m) for n, m in zip(reversed(spectrum.shape), reversed(whole), strict=False)
+        ):
             raise ValueError(
                 f"CorrelatedGaussian takes a spectrum on the grid {grid} of rfftn; got {tuple(spectrum.shape)}"
-            ) from None
+            )
+        spectrum = spectrum.to(y).expand(*spectrum.shape[: max(spectrum.ndim - ndim, 0)], *grid)
         if not bool((spectrum > 0).all()):
             raise ValueError(f"CorrelatedGaussian takes a spectrum > 0; the least is {float(spectrum.min()):g}")
         self.register_buffer("weights", 1 / spectrum)
