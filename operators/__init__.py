@@ -18,6 +18,7 @@ from invreg.operators.likelihoods import (
     StudentT,
     WeightedLeastSquares,
 )
+from invreg.operators.noise_levels import affine_noise, detector_noise, white_noise_std
 from invreg.operators.tomography import Parallel2D, ToeplitzNormal, XRay, fbp
 
 __all__ = [
@@ -37,5 +38,8 @@ __all__ = [
     "ToeplitzNormal",
     "WeightedLeastSquares",
     "XRay",
+    "affine_noise",
+    "detector_noise",
     "fbp",
+    "white_noise_std",
 ]
