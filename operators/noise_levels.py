@@ -118,7 +118,7 @@ def affine_noise(image: Tensor) -> AffineNoise:
     Katkovnik, Egiazarian, IEEE Trans. Image Process. 17, 1737, 2008, by level sets). It is fitted with the weights
     of relative errors, and points above it, where texture remains, count less the higher they are. Both numbers are
     >= 0. Blocks with the least or the greatest value of the image, where it may be clipped, are left out. An image
-    of few grey levels tells no slope. ValueError for images under 66 x 66 or with values that are not finite.
+    of one grey level has slope 0. ValueError for images under 66 x 66 or with values that are not finite.
     """
     mean, variance = _quiet_groups(_image("affine_noise", image, 66), _GROUPS)
     floor = 1e-6 * variance.mean(-1, keepdim=True) + torch.finfo(torch.float64).tiny
@@ -130,6 +130,10 @@ def affine_noise(image: Tensor) -> AffineNoise:
         weights = weights / (1 + (excess / 2).square())
         constant, slope = _line(mean, variance, weights)
         model = constant + slope * mean
+    # means that differ by no more than the noise in them tell no slope
+    flat = mean.var(-1, keepdim=True) <= 4 * variance.mean(-1, keepdim=True) / _BLOCK**2
+    level = (weights * variance).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True)
+    constant, slope = torch.where(flat, level, constant), torch.where(flat, 0.0, slope)
     return AffineNoise(constant.squeeze(-1), slope.squeeze(-1))
 
 

@@ -52,7 +52,7 @@ class LeastSquares(Likelihood):
 
     def expected(self) -> Tensor | None:
         size = math.prod(self.y.shape[self.y.ndim - self.ndim :])
-        return None if self.std is None else 0.5 * size * self.std.square()
+        return None if self.std is None else 0.5 * size * self.std.double().square()
 
 
 class WeightedLeastSquares(Likelihood):

@@ -11,7 +11,7 @@ from invreg.operators.likelihoods.poisson import divergence
 
 
 def wright_omega(z: Tensor) -> Tensor:
-    """The w > 0 with w + log w = z, that is W(exp z) of Lambert's function, to a few units of the last digit.
+    """The w > 0 with w + log w = z, that is W(exp z) of Lambert's function, as well as the rounding of z allows.
 
     Three steps of Fritsch, Shafer and Crowley, of fourth order, from a start within 0.4 of it (Lawrence, Corless,
     Jeffrey, ACM Trans. Math. Softw. 38, 20, 2012).
@@ -20,9 +20,9 @@ def wright_omega(z: Tensor) -> Tensor:
     small = c.clamp(max=1).exp()
     w = torch.where(c > 1, c - c.clamp(min=1).log(), small / (1 + small * (1 - math.exp(-1))))
     for _ in range(3):
-        r = c - w - w.log()
-        t = (1 + w) * (1 + w + 2 / 3 * r)
-        w = w * (1 + r / (1 + w) * (t - 0.5 * r) / (t - r))
+        a = (c - w - w.log()) / (1 + w)
+        b, d = 1 + 2 / 3 * a, a / (1 + w)
+        w = w * (1 + a * (b - 0.5 * d) / (b - d))
     tail = z.clamp(max=-20).exp()
     return torch.where(z < -20, tail * (1 - tail), w)
 
