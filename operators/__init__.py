@@ -18,7 +18,8 @@ from invreg.operators.likelihoods import (
     StudentT,
     WeightedLeastSquares,
 )
-from invreg.operators.noise_levels import affine_noise, detector_noise, white_noise_std
+from invreg.operators.noise_levels import affine_noise, white_noise_std
+from invreg.operators.photon_transfer import detector_noise
 from invreg.operators.tomography import Parallel2D, ToeplitzNormal, XRay, fbp
 
 __all__ = [
