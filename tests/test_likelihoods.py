@@ -1,6 +1,7 @@
 """Likelihoods against scipy's densities and minimisers, at their limits, at extreme counts and in PDHG."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from invreg.operators import (
     Saturated,
     StudentT,
     WeightedLeastSquares,
+    likelihoods,
 )
 from invreg.operators.likelihoods.transmission import wright_omega
 from invreg.priors import TV, NonNegative
@@ -525,3 +527,16 @@ def test_measurements_that_are_not_finite_and_terms_that_do_not_saturate_are_ref
         Saturated(Poisson(torch.ones(2, 3)), 1.0)
     with pytest.raises(TypeError, match=r"Ball has no noise level; use Ball\.from_noise"):
         Ball(torch.ones(2, 3), 1.0).sample(torch.ones(2, 3), torch.Generator())
+
+
+def test_the_table_of_the_documentation_says_what_each_class_has():
+    text = (Path(__file__).parent.parent / "docs" / "likelihoods.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"]
+    table = {row[0].strip("`"): row[3:6] for row in rows if len(row) == 8}
+    assert set(table) == set(likelihoods.__all__)
+    for name, columns in table.items():
+        members = [case for case in LIKELIHOODS if type(case.make()).__name__ == name]
+        for method, cell in zip(("grad", "prox", "conj"), columns, strict=True):
+            has = {method not in case.lacks for case in members}
+            if cell != "as within":
+                assert has == ({True, False} if cell == "if b = 0" else {cell.startswith("yes")}), (name, method)
