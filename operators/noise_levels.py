@@ -9,7 +9,7 @@ from torch import Tensor
 _MEDIAN = 0.6744897501960817  # of the absolute value of a standard normal variable
 _BLOCK = 8  # pixels a side over which a mean and a variance are taken
 _GROUPS = 16  # of blocks of like mean
-_ERROR = 0.1  # relative standard error of the variance of a group
+_ERROR = 3.1  # relative standard error of the variance of a group, times the root of its number of pixels
 _QUIET = 0.25  # share of each group in which the least happens on the coarser scale
 
 
@@ -42,13 +42,14 @@ def affine_noise(image: Tensor) -> AffineNoise:
     of one grey level has slope 0. ValueError for images under 66 x 66 or with values that are not finite.
     """
     image = _image("affine_noise", image, 66)
-    rough = _fitted(*_quiet_groups(image, _GROUPS))
+    error = _ERROR / math.sqrt(_QUIET * image.shape[-1] * image.shape[-2] / _GROUPS)
+    rough = _fitted(*_quiet_groups(image, _GROUPS), error)
     # within a group the noise varies too, and by how much is known now
-    constant, slope = _fitted(*_quiet_groups(image, _GROUPS, rough))
+    constant, slope = _fitted(*_quiet_groups(image, _GROUPS, rough), error)
     return AffineNoise(constant.squeeze(-1), slope.squeeze(-1))
 
 
-def _fitted(mean: Tensor, variance: Tensor, clear: Tensor) -> tuple[Tensor, Tensor]:
+def _fitted(mean: Tensor, variance: Tensor, clear: Tensor, error: float) -> tuple[Tensor, Tensor]:
     """constant, slope (*batch, 1) of the line through points (*batch, group), robust against those above it."""
     clear = clear | ~clear.any(-1, keepdim=True)
     floor = (1e-6 * variance.mean(-1, keepdim=True)).clamp(min=1e-100)
@@ -56,7 +57,7 @@ def _fitted(mean: Tensor, variance: Tensor, clear: Tensor) -> tuple[Tensor, Tens
     for _ in range(20):
         weights = clear / model.clamp(min=floor).square()
         # a point two standard errors above the line has half a say, one on it or below it the whole
-        excess = ((variance / model.clamp(min=floor) - 1) / _ERROR).clamp(min=0)
+        excess = ((variance / model.clamp(min=floor) - 1) / error).clamp(min=0)
         weights = weights / (1 + (excess / 2).square())
         constant, slope = nonnegative_line(mean, variance, weights)
         model = constant + slope * mean

@@ -97,7 +97,8 @@ class Huber(Likelihood):
         """By the inverse of the distribution function, on each side of 0."""
         share, delta = self._normal_share().to(prediction.dtype), self.delta
         u, side = uniform(prediction, generator), uniform(prediction, generator) - 0.5
-        middle = math.sqrt(2) * torch.erfinv((u / share).clamp(max=1) * torch.erf(delta / math.sqrt(2)))
+        inside = (u / share * torch.erf(delta / math.sqrt(2))).clamp(max=1 - torch.finfo(u.dtype).eps)
+        middle = math.sqrt(2) * torch.erfinv(inside)
         tail = delta - ((1 - u).clamp(min=torch.finfo(u.dtype).tiny) / (1 - share)).log() / delta
         return prediction + self.std * torch.where(u <= share, middle, tail) * side.sign()
 
