@@ -45,11 +45,12 @@ def detector_noise(flats: Tensor | Sequence[Tensor], darks: Tensor | None = None
         read2, _ = _typical(spread, torch.ones_like(spread), darks.shape[0] - 1)
     points = [_photon_transfer(stack.double() - offset, read2 or 0.0) for stack in stacks]
     mean, variance = (torch.tensor(values, dtype=torch.float64) for values in zip(*points, strict=True))
+    # the relative errors are alike; simulated frames may have no noise at all
+    weights = (variance / variance.max().clamp(min=1e-100)).clamp(min=1e-6).square().reciprocal()
     if read2 is None and len(stacks) > 1:
-        constant, slope = nonnegative_line(mean, variance, variance.square().reciprocal())
+        constant, slope = nonnegative_line(mean, variance, weights)
         return DetectorNoise(float(slope), math.sqrt(float(constant)), offset)
-    weights = mean / variance.square()
-    gain = float((weights * (variance - (read2 or 0.0))).sum() / (weights * mean).sum())
+    gain = float((weights * mean * (variance - (read2 or 0.0))).sum() / (weights * mean * mean).sum())
     return DetectorNoise(max(gain, 0.0), math.sqrt(read2 or 0.0), offset)
 
 

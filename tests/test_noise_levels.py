@@ -114,6 +114,12 @@ def test_without_darks_the_read_noise_is_the_intercept_over_exposures():
     assert alone.read == 0 and alone.gain > 2 and bool((alone.offset == 0).all())
 
 
+def test_frames_without_noise_have_none():
+    flats, darks = torch.full((3, 8, 9), 7.1), torch.full((2, 8, 9), 2.0)
+    for found in (detector_noise(flats, darks), detector_noise(flats), detector_noise([flats, 2 * flats])):
+        assert found.gain == pytest.approx(0, abs=1e-12) and found.read == pytest.approx(0, abs=1e-6)
+
+
 def test_noise_levels_refuse_what_they_cannot_tell():
     for function, least in ((white_noise_std, 18), (affine_noise, 66)):
         with pytest.raises(ValueError, match=f"at least {least} x {least}; got \\(3, 10, 90\\)"):
