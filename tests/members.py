@@ -14,22 +14,34 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
+from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
 from invreg.operators import (
+    MTF,
     Ball,
+    Blur,
     CorrelatedGaussian,
+    Downsample,
+    FourierSampling,
     Gradient,
     HeteroscedasticGaussian,
     Huber,
+    Imager,
     Laplace,
+    Laplacian,
     LeastSquares,
+    Mask,
+    PanMultispectral,
     Parallel2D,
     Poisson,
     PoissonGaussian,
     PoissonTransmission,
+    ProductConvolution,
+    Resize,
     Saturated,
     StudentT,
+    TiledBlur,
     ToeplitzNormal,
+    Upsample,
     WeightedLeastSquares,
     XRay,
 )
@@ -90,11 +102,11 @@ class Fourier(Linear):
         super().__init__(Space(shape, complex=True), Space(shape, complex=True))
         self.register_buffer("mask", uniform(*shape))
 
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.mask * torch.fft.fft2(x, norm="ortho")
+    def _forward(self, x: Tensor) -> Tensor:  # MKL refuses empty batches
+        return self.mask * torch.fft.fft2(x, norm="ortho") if x.numel() else x.clone()
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return torch.fft.ifft2(self.mask * y, norm="ortho")
+        return torch.fft.ifft2(self.mask * y, norm="ortho") if y.numel() else y.clone()
 
 
 class Cube(Operator):
@@ -128,6 +140,10 @@ def _rays(*angles: float) -> XRay:
     return XRay(geometry, shape=(8, 9), pixel_size=0.9)
 
 
+def _coils(*shape: int) -> Tensor:
+    return torch.complex(uniform(*shape, low=-1), uniform(*shape, low=-1, seed=1))
+
+
 def _blur() -> Any:
     import deepinv
 
@@ -143,6 +159,15 @@ def _deepinv_tomography() -> Any:
     from invreg.adapters.deepinv import from_physics
 
     return from_physics(deepinv.physics.Tomography(angles=5, img_width=6, normalize=False), (1, 6, 6))
+
+
+def _inpainting() -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    mask = (uniform(1, 6, 5) < 0.6).double()
+    return from_physics(deepinv.physics.Inpainting(img_size=(1, 6, 5), mask=mask), (6, 5))
 
 
 def _deepinv_nonlinear() -> Any:
@@ -181,8 +206,21 @@ def _odl_rays() -> Any:
     return from_operator(RayTransform(space, geometry, impl="astra_cpu"))
 
 
+def _imager(**options: Any) -> Imager:
+    mtfs = [MTF.from_nyquist(0.15, 0.3), MTF.from_instrument(1.1, 15.9, 0.6e-6, 8e-6, obscuration=0.3)]
+    return Imager((11, 10), mtfs, 2, radius=1, shifts=[(0.0, 0.0), (0.2, -0.1)], **options)
+
+
+def _pan(**options: Any) -> PanMultispectral:
+    mtfs = [MTF.from_nyquist(0.15, 0.3), MTF.from_nyquist(0.3, 0.2)]
+    return PanMultispectral((10, 13), MTF.from_nyquist(0.1, 0.1), [0.3, 0.7], mtfs, ratio=2, radius=1, **options)
+
+
 _PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
-_GRID = _PHYSICS | {"float64": "its interpolation grid stays in float32"}
+_GRID = _PHYSICS | {
+    "float64": "its interpolation grid stays in float32",
+    "forward mode": "torch before 2.15 has no forward derivative of grid_sample",
+}
 
 _ASTRA = {"float64": "ASTRA computes in float32", "pickling": "ODL's back end keeps a lock"}
 
@@ -192,6 +230,44 @@ LINEAR = [
     Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
+    Member("Blur, periodic", lambda: Blur(uniform(3, 4, low=-1), (7, 6))),
+    Member("Blur, periodic, wrapped", lambda: Blur(uniform(6, 9), (5, 5))),
+    Member("Blur, zero", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "zero")),
+    Member("Blur, zero, kernel beyond the image", lambda: Blur(uniform(1, 14), (3, 4), "zero")),
+    Member("Blur, reflect", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "reflect")),
+    Member("Blur, reflect, kernel beyond the image", lambda: Blur(uniform(13, 2), (3, 5), "reflect")),
+    Member("Blur, valid", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "valid")),
+    Member("Imager", lambda: _imager()),
+    Member("Imager, one band", lambda: Imager((9, 12), MTF.from_nyquist(0.2, 0.1), 3, radius=1)),
+    Member("Imager, tiles", lambda: _imager(tile=2)),
+    Member("Imager, phase", lambda: _imager(phase=(1.0, 0.5))),
+    Member("PanMultispectral", lambda: _pan()),
+    Member("PanMultispectral, tiles", lambda: _pan(tile=2, shifts=[(0.1, 0.0), (0.0, -0.4)])),
+    Member("ProductConvolution", lambda: ProductConvolution(uniform(3, 2, 4), uniform(3, 7, 6, low=-1))),
+    Member("ProductConvolution, valid", lambda: ProductConvolution(uniform(2, 3, 3), uniform(2, 5, 6), "valid")),
+    Member("TiledBlur", lambda: TiledBlur(uniform(3, 2, 4, 3, low=-1), (10, 7))),
+    Member("TiledBlur, one tile", lambda: TiledBlur(uniform(1, 1, 3, 3), (5, 4))),
+    Member("TiledBlur, valid", lambda: TiledBlur(uniform(2, 5, 3, 2), (6, 5), "valid")),
+    Member("Gradient, periodic", lambda: Gradient((5, 6), (0.5, 2.0), "periodic")),
+    Member("Gradient, zero", lambda: Gradient((5, 6), boundary="zero")),
+    Member("Gradient, signal", lambda: Gradient((9,), 0.1)),
+    Member("Gradient, volume", lambda: Gradient((3, 2, 4), (1.0, 2.0, 0.5), "periodic")),
+    Member("Laplacian", lambda: Laplacian((6, 5), (1.0, 0.5))),
+    Member("Laplacian, periodic", lambda: Laplacian((3, 1, 5), boundary="periodic")),
+    Member("Laplacian, zero", lambda: Laplacian((7,), 2.0, "zero")),
+    Member("Downsample, box", lambda: Downsample((7, 6), 2)),
+    Member("Downsample, phase", lambda: Downsample((7, 8), 3, "linear", (0.3, 2.0), "zero")),
+    Member("Downsample, none", lambda: Downsample((7, 8), 3, "none", (1, 2))),
+    Member("Downsample, kernel beyond the image", lambda: Downsample((5, 4), 4, "cubic", boundary="periodic")),
+    Member("Upsample", lambda: Upsample((3, 2), 3, "cubic")),
+    Member("Resize, smaller", lambda: Resize((7, 6), (5, 2))),
+    Member("Resize, larger", lambda: Resize((3, 4), (5, 4))),
+    Member("Mask", lambda: Mask(uniform(4, 5) > 0.4)),
+    Member("Mask, compact", lambda: Mask(uniform(2, 3, 5) > 0.4, compact=True)),
+    Member("FourierSampling", lambda: FourierSampling(uniform(4, 5))),
+    Member("FourierSampling, not centred", lambda: FourierSampling(uniform(4, 5) > 0.5, centred=False)),
+    Member("FourierSampling, coils", lambda: FourierSampling(uniform(4, 3) > 0.3, _coils(2, 4, 3))),
+    Member("FourierSampling, volume", lambda: FourierSampling(uniform(3, 2, 4), _coils(2, 3, 2, 4), centred=False)),
     Member("External", lambda: Dense(6, 4)),
     Member("complex", lambda: Fourier((4, 5))),
     Member("Adjoint", lambda: Gradient((7, 5)).H, {"double adjoint": "adjoints are made when asked for"}),
@@ -202,7 +278,10 @@ LINEAR = [
     Member("difference", lambda: Dense(6, 4) - 3 * Dense(6, 4)),
     Member("Stack", lambda: Stack(Dense(6, 4), Dense(3, 4))),
     Member("Stack, axis", lambda: Stack(Gradient((7, 5)), 2 * Gradient((7, 5)), axis=-3)),
+    Member("Stack, different codomains", lambda: Stack(Gradient((4, 5)), Mask(uniform(4, 5) > 0.4), axis=None)),
+    Member("BlockDiagonal", lambda: BlockDiagonal(Blur(uniform(2, 3), (4, 5), "valid"), Resize((4, 5), (3, 3)))),
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
+    Member("FromLinearPhysics, one channel", _inpainting, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),
     Member("FromODL, product space", _odl_gradient, needs="odl"),
@@ -244,6 +323,22 @@ def _denoise() -> Any:
     return from_denoiser(deepinv.models.MedianFilter(kernel_size=3), sigma=0.1)
 
 
+def _from_fidelity(name: str) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_fidelity
+
+    return from_fidelity(getattr(deepinv.optim, name)(), uniform(*FIELD, low=-1, seed=1))
+
+
+def _from_functional(name: str, *args: Any) -> Any:
+    import odl
+
+    from invreg.adapters.odl import from_functional
+
+    return from_functional(getattr(odl.functionals, name)(odl.rn(_SHAPE, weighting=2.5), *args))
+
+
 def _measured() -> LeastSquares:
     return LeastSquares(uniform(*_SHAPE, low=-1, seed=1), std=0.1)
 
@@ -270,6 +365,8 @@ class Term(Member):
 
 FIELD = (2, *_SHAPE)
 _NO_CONJ = {"conj": "deepinv has none", "lipschitz": "deepinv has none"}
+_NO_LIPSCHITZ = {"lipschitz": "ODL's are often nan"}
+_BOX_OF_ODL = _NO_GRAD | {"conj": "ODL has none"}
 _PROX_ONLY = _NO_CONJ | {"forward": "implicit", "grad": "implicit", "firmness": "not a proximal map"}
 
 _Y = uniform(*_SHAPE, low=-1, seed=1)
@@ -316,6 +413,7 @@ LIKELIHOODS: list[Term] = [
 FUNCTIONALS: list[Term] = [
     *LIKELIHOODS,
     Term("GroupL1", GroupL1, _NO_GRAD, shape=FIELD),
+    Term("GroupL1, one component", GroupL1, _NO_GRAD, shape=(1, *_SHAPE)),
     Term("GroupL1, weights", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Box", lambda: Box(-0.3, 0.8), _NO_GRAD),
     Term("Box, one side", lambda: Box(high=0.2), _NO_GRAD),
@@ -329,6 +427,10 @@ FUNCTIONALS: list[Term] = [
     Term("FromPrior, L1", lambda: _from_prior("L1Prior"), _NO_CONJ, "deepinv", FIELD),
     Term("FromPrior, Tikhonov", lambda: _from_prior("Tikhonov"), _NO_CONJ, "deepinv", FIELD),
     Term("Denoise", _denoise, _PROX_ONLY, "deepinv", FIELD),
+    Term("FromFidelity, L1", lambda: _from_fidelity("L1"), _NO_CONJ, "deepinv", FIELD),
+    Term("FromODLFunctional, smooth", lambda: _from_functional("L2NormSquared"), _NO_LIPSCHITZ, "odl"),
+    Term("FromODLFunctional, L1", lambda: _from_functional("L1Norm"), _NO_LIPSCHITZ, "odl"),
+    Term("FromODLFunctional, box", lambda: _from_functional("IndicatorBox", -0.3, 0.8), _BOX_OF_ODL, "odl"),
 ]
 
 

@@ -11,7 +11,7 @@ from invreg.io.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from invreg.operators.tomography.geometry import FanFlat2D, Parallel2D
+    from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D
 
 KINDS = ("counts", "transmission", "line integrals")
 UNITS = ("mm", "um", "nm", "pixel")
@@ -65,12 +65,12 @@ class Scan:
             raise InputError(f"{self.name}: some angles are not finite numbers; give them with angles=")
 
     @property
-    def geometry(self) -> "Parallel2D | FanFlat2D":
+    def geometry(self) -> "Parallel2D | FanBeam2D":
         """The rays of one detector row. An unknown centre is taken as the middle of the detector."""
-        from invreg.operators.tomography.geometry import FanFlat2D, Parallel2D
+        from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D
 
         common = (self.angles, self.projections.shape[2], self.pixel_size, self.centre, self.unit)
-        return Parallel2D(*common) if self.fan is None else FanFlat2D(*common, *self.fan)
+        return Parallel2D(*common) if self.fan is None else FanBeam2D(*common, *self.fan)
 
     @property
     def sinogram(self) -> "torch.Tensor":
