@@ -183,9 +183,9 @@ def _best_root(z: Tensor, k: Tensor) -> Tensor:
     m = (-p / 3).clamp(min=1e-300).sqrt()
     angle = (-q / (2 * m**3)).clamp(-1, 1).arccos() / 3
     least, greatest = (2 * m * (angle + turn).cos() + z / 3 for turn in (2 * math.pi / 3, 0.0))
-    least, greatest = (_polished(torch.where(discriminant > 0, only, r), z, k) for r in (least, greatest))
     costs = [(r - z).square() + k * torch.log1p(r.square()) for r in (least, greatest)]
-    return torch.where(costs[0] < costs[1], least, greatest)
+    better = torch.where(costs[0] < costs[1], least, greatest)
+    return _polished(torch.where(discriminant > 0, only, better), z, k)
 
 
 def _polished(r: Tensor, z: Tensor, k: Tensor) -> Tensor:
