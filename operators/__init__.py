@@ -9,10 +9,25 @@ from invreg.operators.fourier import FourierSampling, random_lines
 from invreg.operators.gradient import Gradient, Laplacian
 from invreg.operators.imager import Imager
 from invreg.operators.instruments import INSTRUMENTS, Band, Instrument
-from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
+from invreg.operators.likelihoods import (
+    Ball,
+    CorrelatedGaussian,
+    HeteroscedasticGaussian,
+    Huber,
+    Laplace,
+    LeastSquares,
+    Poisson,
+    PoissonGaussian,
+    PoissonTransmission,
+    Saturated,
+    StudentT,
+    WeightedLeastSquares,
+)
 from invreg.operators.mask import Mask, random_mask
 from invreg.operators.mtf import MTF
+from invreg.operators.noise_levels import affine_noise, white_noise_std
 from invreg.operators.pansharpening import PanMultispectral
+from invreg.operators.photon_transfer import detector_noise
 from invreg.operators.radiometry import Radiometry, noise_from_snr
 from invreg.operators.resample import Downsample, Resize, Upsample
 from invreg.operators.satellite import Satellite
@@ -34,25 +49,35 @@ from invreg.operators.tomography import (
 __all__ = [
     "INSTRUMENTS",
     "MTF",
+    "Ball",
     "Band",
     "Blur",
     "ConeBeam",
+    "CorrelatedGaussian",
     "Downsample",
     "FanBeam2D",
     "FourierSampling",
     "Gradient",
+    "HeteroscedasticGaussian",
+    "Huber",
     "Imager",
     "Instrument",
+    "Laplace",
     "Laplacian",
     "LeastSquares",
     "Mask",
     "PanMultispectral",
     "Parallel2D",
     "Parallel3D",
+    "Poisson",
+    "PoissonGaussian",
+    "PoissonTransmission",
     "ProductConvolution",
     "Radiometry",
     "Resize",
     "Satellite",
+    "Saturated",
+    "StudentT",
     "TiledBlur",
     "ToeplitzNormal",
     "Upsample",
@@ -60,6 +85,8 @@ __all__ = [
     "Views3D",
     "WeightedLeastSquares",
     "XRay",
+    "affine_noise",
+    "detector_noise",
     "fbp",
     "fdk",
     "helix",
@@ -67,4 +94,5 @@ __all__ = [
     "psf",
     "random_lines",
     "random_mask",
+    "white_noise_std",
 ]

@@ -17,18 +17,28 @@ from torch import Tensor
 from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
 from invreg.operators import (
     MTF,
+    Ball,
     Blur,
+    CorrelatedGaussian,
     Downsample,
     FourierSampling,
     Gradient,
+    HeteroscedasticGaussian,
+    Huber,
     Imager,
+    Laplace,
     Laplacian,
     LeastSquares,
     Mask,
     PanMultispectral,
     Parallel2D,
+    Poisson,
+    PoissonGaussian,
+    PoissonTransmission,
     ProductConvolution,
     Resize,
+    Saturated,
+    StudentT,
     TiledBlur,
     ToeplitzNormal,
     Upsample,
@@ -365,9 +375,10 @@ def _zero_somewhere() -> Tensor:
 
 @dataclass(frozen=True)
 class Term(Member):
-    """A functional; `shape` is that of one of its arguments."""
+    """A functional; `shape` is that of one of its arguments, `inside` brings any into where it has a gradient."""
 
     shape: tuple[int, ...] = _SHAPE
+    inside: Callable[[Tensor], Tensor] = lambda x: x
 
 
 FIELD = (2, *_SHAPE)
@@ -376,9 +387,49 @@ _NO_LIPSCHITZ = {"lipschitz": "ODL's are often nan"}
 _BOX_OF_ODL = _NO_GRAD | {"conj": "ODL has none"}
 _PROX_ONLY = _NO_CONJ | {"forward": "implicit", "grad": "implicit", "firmness": "not a proximal map"}
 
-FUNCTIONALS: list[Term] = [
+_Y = uniform(*_SHAPE, low=-1, seed=1)
+_COUNTS = uniform(*_SHAPE, low=0.2, high=3, seed=8)
+_MAP = uniform(*_SHAPE, low=0.3, high=2, seed=9)
+_DARK = {"lipschitz": "infinite curvature at p = 0 without a background"}
+_NOT_CONVEX = {
+    "convexity": "not convex",
+    "firmness": "its proximal map may jump",
+    "conj": "not convex",
+    "conj_prox": "not convex",
+}
+_NO_PROX = {"prox": "no closed form, not convex", "conj": "not convex", "conj_prox": "not convex"}
+
+
+def _spectrum(f: Tensor, g: Tensor) -> Tensor:
+    return 0.1 + torch.exp(-30 * (f * f + 2 * g * g)) + 0.1 * torch.sin(2 * math.pi * f) * torch.sin(2 * math.pi * g)
+
+
+LIKELIHOODS: list[Term] = [
     Term("LeastSquares", _measured),
     Term("WeightedLeastSquares", _weighted),
+    Term("WeightedLeastSquares, affine", lambda: WeightedLeastSquares.from_affine_noise(_Y, 0.3, 0.2)),
+    Term("CorrelatedGaussian", lambda: CorrelatedGaussian(_Y, _spectrum)),
+    Term("CorrelatedGaussian, odd", lambda: CorrelatedGaussian(uniform(3, 5), _spectrum), shape=(3, 5)),
+    Term("HeteroscedasticGaussian", lambda: HeteroscedasticGaussian(_Y, 0.3, 0.2), _NO_PROX, inside=torch.abs),
+    Term("HeteroscedasticGaussian, saturated", lambda: HeteroscedasticGaussian(_Y, 0.3, 0.2, saturated=_Y > 0.5),
+         _NO_PROX, inside=torch.abs),
+    Term("Poisson", lambda: Poisson(_COUNTS), _DARK, inside=lambda x: x.abs() + 0.3),
+    Term("Poisson, background", lambda: Poisson(_COUNTS, background=_MAP), inside=torch.abs),
+    Term("PoissonGaussian", lambda: PoissonGaussian(_COUNTS, gain=0.8, read=0.5, offset=0.1), inside=torch.abs),
+    Term("PoissonTransmission", lambda: PoissonTransmission(_COUNTS, incident=2.0 * _MAP), inside=torch.abs),
+    Term("PoissonTransmission, background", lambda: PoissonTransmission(_COUNTS, incident=2.0, background=_MAP),
+         _NO_PROX, inside=torch.abs),
+    Term("Laplace", lambda: Laplace(_Y, scale=_MAP), _NO_GRAD),
+    Term("Huber", lambda: Huber(_Y, std=_MAP, delta=0.7)),
+    Term("StudentT", lambda: StudentT(_Y, dof=3.0, scale=_MAP), _NOT_CONVEX),
+    Term("Saturated", lambda: Saturated(_weighted(), 0.4)),
+    Term("Saturated, Laplace", lambda: Saturated(Laplace(_Y), 0.4), _NO_GRAD),
+    Term("Saturated, StudentT", lambda: Saturated(StudentT(_Y, dof=3.0), 0.4), _NOT_CONVEX),
+    Term("Ball", lambda: Ball(_Y, 1.3), _NO_GRAD),
+]  # fmt: skip
+
+FUNCTIONALS: list[Term] = [
+    *LIKELIHOODS,
     Term("GroupL1", GroupL1, _NO_GRAD, shape=FIELD),
     Term("GroupL1, one component", GroupL1, _NO_GRAD, shape=(1, *_SHAPE)),
     Term("GroupL1, weights", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
