@@ -1,0 +1,136 @@
+"""Short vectors in numba: values of several lanes that stay in registers, whatever the machine's own width is.
+
+The compiler turns a long loop into vector code by itself, but not a tile of sixteen values whose reads start where
+the data say: it would ask on every tile whether the arrays overlap. Here the vector is a type, and + - * between
+two of them, `maximum`, `load` and `store` are one instruction each (two or four where registers are shorter).
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+
+class Vector(types.Type):  # type: ignore[misc]
+    """`lanes` numbers of one floating type."""
+
+    def __init__(self, dtype: types.Float, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"Vector({dtype}, {lanes})")
+
+
+@register_model(Vector)
+class _Model(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        element = manager.lookup(vector.dtype).get_value_type()
+        super().__init__(manager, vector, ir.VectorType(element, vector.lanes))
+
+
+@intrinsic(prefer_literal=True)
+def load(context: Any, array: Any, index: Any, lanes: Any) -> Any:
+    """`lanes` elements of a contiguous array from `index` on, a literal number of them."""
+    vector = Vector(array.dtype, lanes.literal_value)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, array, args[0], args[1], vector)
+        return builder.load(pointer, align=array.dtype.bitwidth // 8)
+
+    return vector(array, index, lanes), code
+
+
+@intrinsic
+def store(context: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Write a vector to the elements of a contiguous array from `index` on."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, array, args[0], args[1], vector)
+        builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, index, vector), code
+
+
+@intrinsic(prefer_literal=True)
+def broadcast(context: Any, value: Any, lanes: Any) -> Any:
+    """The same number in every lane."""
+    vector = Vector(value, lanes.literal_value)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = context.get_value_type(vector)
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
+        return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
+
+    return vector(value, lanes), code
+
+
+@intrinsic(prefer_literal=True)
+def ramp(context: Any, value: Any, lanes: Any) -> Any:
+    """The numbers of the lanes less their mean, in the type of `value`: -7.5, -6.5, ... 7.5 for sixteen."""
+    vector = Vector(value, lanes.literal_value)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = [lane - (vector.lanes - 1) / 2 for lane in range(vector.lanes)]
+        return ir.Constant(context.get_value_type(vector), numbers)
+
+    return vector(value, lanes), code
+
+
+@intrinsic
+def maximum(context: Any, a: Any, b: Any) -> Any:
+    """The greater in each lane."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return a(a, b), code
+
+
+@intrinsic
+def total(context: Any, a: Any) -> Any:
+    """The sum over the lanes, a power of two of them, in halves."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, lanes = args[0], a.lanes
+        while lanes > 1:
+            lanes //= 2
+            halves = [
+                ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(start, start + lanes)))
+                for start in (0, lanes)
+            ]
+            undefined = ir.Constant(value.type, ir.Undefined)
+            low, high = (builder.shuffle_vector(value, undefined, half) for half in halves)
+            value = builder.fadd(low, high)
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return a.dtype(a), code
+
+
+def _pointer(context: Any, builder: Any, array: Any, value: Any, index: Any, vector: Vector) -> Any:
+    data = context.make_array(array)(context, builder, value).data
+    address = cgutils.gep_inbounds(builder, data, index)
+    return builder.bitcast(address, context.get_value_type(vector).as_pointer())
+
+
+def _arithmetic(function: Callable[..., Any], instruction: str) -> None:
+    @intrinsic
+    def both(context: Any, a: Any, b: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, instruction)(*args, flags=("contract", "nsz"))  # a b + c becomes one
+
+        return a(a, b), code
+
+    @overload(function, strict=False)  # numba would compare the annotations
+    def of_vectors(a: Any, b: Any) -> Any:
+        if isinstance(a, Vector) and a == b:
+            return lambda a, b: both(a, b)
+        return None
+
+
+_arithmetic(operator.add, "fadd")
+_arithmetic(operator.sub, "fsub")
+_arithmetic(operator.mul, "fmul")
