@@ -26,7 +26,7 @@ import numpy.typing as npt
 from numpy.polynomial import Polynomial
 
 from invreg.operators.tomography.kernels_parallel import _cubic_integral
-from invreg.operators.tomography.kernels_vectors import broadcast, load, maximum, ramp, store, total
+from invreg.operators.tomography.kernels_vectors import broadcast, load, maximum, ramp, store, totals
 
 Array = npt.NDArray[Any]
 
@@ -39,6 +39,7 @@ EDGE = BLOCK // 2 + 16  # how far beyond the image t may lie: half a block on th
 MARGIN = EDGE + 3 * LANES  # place of t = 0 in a buffer
 GUARD = 2 * EDGE + 2 * LANES + 16  # zeros between the rows: t beyond the image, shifted, and the rest of a tile
 PIXEL_VARIANCE = 1 / 12
+WIDEST = -0.25  # a bin that needs this much smoothing, or less, is smoothed by three points, not averaged
 
 _jit = numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
 
@@ -134,7 +135,7 @@ def block_sums(
     """q[MARGIN + t] = sum over the rows low..high, for t from t0 to t1 inclusive, and zeros around."""
     cast = padded.dtype.type
     zero, lanes = broadcast(cast(0), 16), ramp(cast(0), 16)
-    count = high - low
+    count, rate = high - low, 1 / middle
     first = 0.5 if count % 2 == 0 else 1.0
     step = stride if sign > 0 else -stride
     up = origin + (low + (count + 1) // 2) * stride  # the rows next to the middle, above and below in number
@@ -144,7 +145,7 @@ def block_sums(
     store(q, MARGIN + t0 - 16, zero)
     t = t0
     while t <= t1:
-        m = (t + 7.5 - column) / middle
+        m = (t + 7.5 - column) * rate
         sums = zero
         if count % 2:
             sums = load(padded, origin + (low + count // 2) * stride + t, 16)
@@ -154,7 +155,7 @@ def block_sums(
             shift = away * m
             whole = np.rint(shift)
             k = int(whole)
-            d = broadcast(cast(shift - whole), 16) + broadcast(cast(away / middle), 16) * lanes
+            d = broadcast(cast(shift - whole), 16) + broadcast(cast(away * rate), 16) * lanes
             right = maximum(d, zero)
             left = right - d
             # rows on either side of the middle are shifted as much, to either side
@@ -170,10 +171,28 @@ def block_sums(
 
 
 @_jit
-def lacking(middle: float, half: float, slope: float, width: float) -> float:
-    """Variance of the bin along t less those of a pixel and of the interpolation in the block, square pixels."""
-    x = half * abs(slope)  # the fractions of the shifts spread over 0..x, and average w (1 - w)
-    return (middle * width) ** 2 / 12 - PIXEL_VARIANCE - (x / 2 - x * x / 3 if x < 1 else 1 / 6)
+def place_bins(
+    middle: float, half: float, column: float, slope: Array, width: Array, node: Array, fraction: Array, sharpen: Array
+) -> None:
+    """Where bins lie on the t of a block, whole pixels and fraction, and how much to sharpen.
+
+    That is half of: the variances of a pixel and of the interpolation in the block, less that of the bin, in square
+    pixels. In a block of 2 half + 1 rows the fractions w of the shifts spread over 0 to half |slope|, and w (1 - w)
+    averages. Up to a multiple of eight, bins that do not count follow.
+    """
+    cast = fraction.dtype.type
+    distance, constant = cast(middle), cast(PIXEL_VARIANCE / 2)
+    quarter, sixth, share = cast(1 / 4), cast(1 / 6), cast(1 / 24)
+    for b in range(slope.size):
+        t = column + middle * slope[b]
+        whole = math.floor(t)
+        node[b] = np.int32(whole)
+        fraction[b] = cast(t - whole)
+        x = cast(min(half * abs(slope[b]), 1.0))
+        bin = distance * width[b]
+        sharpen[b] = constant + x * (quarter - x * sixth) - bin * bin * share
+    for b in range(slope.size, (slope.size + 7) // 8 * 8):
+        node[b], fraction[b], sharpen[b] = node[0], cast(0), cast(0)
 
 
 @_jit
@@ -183,60 +202,77 @@ def averaged(t: float, node: int, half: float) -> float:
 
 
 @_jit
+def weights(cubic: Array, fraction: float, sharpen: float) -> Any:
+    """Weights of the eight values from two before the node."""
+    f, s = broadcast(fraction, 8), broadcast(sharpen, 8)
+    high = load(cubic, 16, 8) + s * load(cubic, 48, 8) + f * (load(cubic, 24, 8) + s * load(cubic, 56, 8))
+    return load(cubic, 0, 8) + s * load(cubic, 32, 8) + f * (load(cubic, 8, 8) + s * load(cubic, 40, 8) + f * high)
+
+
+@_jit
+def tapped(q: Array, b: int, node: Array, fraction: Array, sharpen: Array, cubic: Array) -> Any:
+    """What each tap of a bin adds to it."""
+    return weights(cubic, fraction[b], sharpen[b]) * load(q, MARGIN - 2 + node[b], 8)
+
+
+@_jit
 def read(
-    q: Array, t0: int, t1: int, column: float, middle: float, half: float, slope: Array, width: Array, ray: Array,
-    cubic: Array, start: int, stop: int, out: Array,
+    q: Array, t0: int, t1: int, wide: bool, node: Array, fraction: Array, sharpen: Array, cubic: Array, ray: Array,
+    values: Array, out: Array,
 ) -> None:  # fmt: skip
-    """out[b] += ray[b] times q at the bins start..stop, sharpened or averaged to their width."""
+    """out += ray times q at the bins, sharpened or averaged to their width; `wide`: some may need averaging."""
     cast = q.dtype.type
-    p0, p1, p2, p3 = load(cubic, 0, 8), load(cubic, 8, 8), load(cubic, 16, 8), load(cubic, 24, 8)
-    s0, s1, s2, s3 = load(cubic, 32, 8), load(cubic, 40, 8), load(cubic, 48, 8), load(cubic, 56, 8)
-    for b in range(start, stop):
-        t = column + middle * slope[b]
-        missing = lacking(middle, half, slope[b], width[b])
-        if missing <= 0.5:
-            node = math.floor(t)
-            f, s = broadcast(cast(t - node), 8), broadcast(cast(-missing / 2), 8)
-            weights = p0 + s * s0 + f * (p1 + s * s1 + f * (p2 + s * s2 + f * (p3 + s * s3)))
-            value = total(weights * load(q, MARGIN + int(node) - 2, 8))
-        else:
-            value = cast(0)
-            w = math.sqrt(3 * missing)
-            for node in range(max(t0, math.floor(t - w) - 2), min(t1, math.floor(t + w) + 3) + 1):
-                value += cast(averaged(t, node, w)) * q[MARGIN + node]
-        out[b] += ray[b] * value
+    for b in range(0, out.size, 8):
+        sums = totals(
+            tapped(q, b, node, fraction, sharpen, cubic),
+            tapped(q, b + 1, node, fraction, sharpen, cubic),
+            tapped(q, b + 2, node, fraction, sharpen, cubic),
+            tapped(q, b + 3, node, fraction, sharpen, cubic),
+            tapped(q, b + 4, node, fraction, sharpen, cubic),
+            tapped(q, b + 5, node, fraction, sharpen, cubic),
+            tapped(q, b + 6, node, fraction, sharpen, cubic),
+            tapped(q, b + 7, node, fraction, sharpen, cubic),
+        )
+        store(values, b, sums)
+    if wide:
+        for b in range(out.size):
+            if sharpen[b] < WIDEST:
+                half = math.sqrt(-6 * sharpen[b])
+                total, t = cast(0), node[b] + fraction[b]
+                for n in range(max(t0, math.floor(t - half) - 2), min(t1, math.floor(t + half) + 3) + 1):
+                    total += cast(averaged(t, n, half)) * q[MARGIN + n]
+                values[b] = total
+    for b in range(out.size):
+        out[b] += ray[b] * values[b]
 
 
 @_jit
 def read_adjoint(
-    values: Array, t0: int, t1: int, column: float, middle: float, half: float, slope: Array, width: Array, ray: Array,
-    cubic: Array, start: int, stop: int, parts: Array, q: Array,
+    values: Array, t0: int, t1: int, wide: bool, node: Array, fraction: Array, sharpen: Array, cubic: Array,
+    count: int, parts: Array, q: Array,
 ) -> None:  # fmt: skip
-    """The transpose of `read`, written to q; eight `parts`, so that no bin waits for its neighbours."""
+    """The transpose of `read` for `values` times ray, written to q.
+
+    In eight parts, so that no bin waits for what its neighbour has just written.
+    """
     cast = q.dtype.type
-    zero = broadcast(cast(0), 16)
-    size = parts.size // 8
-    first, last = MARGIN + t0 - 32, MARGIN + t1 + 33
+    zero, size = broadcast(cast(0), 16), parts.size // 8
+    first, last = MARGIN + t0 - 2 * LANES, MARGIN + t1 + 2 * LANES + 1
     for c in range(8):
         for t in range(first, last, 16):
             store(parts, c * size + t, zero)
-    p0, p1, p2, p3 = load(cubic, 0, 8), load(cubic, 8, 8), load(cubic, 16, 8), load(cubic, 24, 8)
-    s0, s1, s2, s3 = load(cubic, 32, 8), load(cubic, 40, 8), load(cubic, 48, 8), load(cubic, 56, 8)
-    for b in range(start, stop):
-        t = column + middle * slope[b]
-        missing = lacking(middle, half, slope[b], width[b])
-        value = ray[b] * values[b]
-        at = b % 8 * size + MARGIN
-        if missing <= 0.5:
-            node = math.floor(t)
-            f, s = broadcast(cast(t - node), 8), broadcast(cast(-missing / 2), 8)
-            weights = p0 + s * s0 + f * (p1 + s * s1 + f * (p2 + s * s2 + f * (p3 + s * s3)))
-            i = at + int(node) - 2
-            store(parts, i, load(parts, i, 8) + weights * broadcast(value, 8))
-        else:
-            w = math.sqrt(3 * missing)
-            for node in range(max(t0, math.floor(t - w) - 2), min(t1, math.floor(t + w) + 3) + 1):
-                parts[at + node] += cast(averaged(t, node, w)) * value
+    if wide:
+        for b in range(count):
+            if sharpen[b] < WIDEST:
+                half = math.sqrt(-6 * sharpen[b])
+                t = node[b] + fraction[b]
+                for n in range(max(t0, math.floor(t - half) - 2), min(t1, math.floor(t + half) + 3) + 1):
+                    parts[MARGIN + n] += cast(averaged(t, n, half)) * values[b]
+                values[b] = 0
+    for b in range(count):
+        i = b % 8 * size + MARGIN - 2 + node[b]
+        added = weights(cubic, fraction[b], sharpen[b]) * broadcast(values[b], 8)
+        store(parts, i, load(parts, i, 8) + added)
     for t in range(first, last, 16):
         sums = load(parts, t, 16)
         for c in range(1, 8):
@@ -251,6 +287,8 @@ def project(
 ) -> None:  # fmt: skip
     """Write the bins of the segments `place`, `source`."""
     q = np.empty(buffer_length(length), padded.dtype)
+    node, made = np.empty(slope.shape[1] + 8, np.int32), np.empty((3, slope.shape[1] + 8), padded.dtype)
+    fraction, sharpen, values = made[0], made[1], made[2]
     for g in range(0, len(place), GROUP):
         members = range(g, min(g + GROUP, len(place)))
         for s in members:
@@ -267,9 +305,14 @@ def project(
                     )
                     if start < stop:
                         block_sums(padded, origin, stride, r0, r1, sign, column, middle, q, t0, t1)
+                        half = (r1 - r0 - 1) / 2
+                        place_bins(
+                            middle, half, column, slope[v, start:stop], width[v, start:stop], node, fraction, sharpen
+                        )
+                        wide = (middle * source[s, 3]) ** 2 / 24 > -WIDEST
                         read(
-                            q, t0, t1, column, middle, (r1 - r0 - 1) / 2, slope[v], width[v], ray[v], cubic,
-                            start, stop, sinogram[v],
+                            q, t0, t1, wide, node, fraction, sharpen, cubic, ray[v, start:stop], values,
+                            sinogram[v, start:stop],
                         )  # fmt: skip
 
 
@@ -326,6 +369,8 @@ def backproject(
     """The transpose of `project`, written to the rows start_row..stop_row, multiples of BLOCK, of `padded`."""
     size = buffer_length(length)
     q, parts = np.empty(GROUP * size, padded.dtype), np.empty(8 * size, padded.dtype)
+    node, made = np.empty(slope.shape[1] + 8, np.int32), np.empty((3, slope.shape[1] + 8), padded.dtype)
+    fraction, sharpen, values = made[0], made[1], made[2]
     rows, beam = np.empty((GROUP, 4), np.int64), np.empty((GROUP, 3))
     padded[origin + start_row * stride : origin + stop_row * stride] = 0
     for g in range(0, len(place), GROUP):
@@ -343,9 +388,16 @@ def backproject(
                     if start < stop:
                         rows[used, 0], rows[used, 1], rows[used, 2], rows[used, 3] = r0, r1, t0, t1
                         beam[used, 0], beam[used, 1], beam[used, 2] = column, middle, sign
+                        half = (r1 - r0 - 1) / 2
+                        place_bins(
+                            middle, half, column, slope[v, start:stop], width[v, start:stop], node, fraction, sharpen
+                        )
+                        for b in range(start, stop):
+                            values[b - start] = ray[v, b] * sinogram[v, b]
+                        wide = (middle * source[s, 3]) ** 2 / 24 > -WIDEST
                         read_adjoint(
-                            sinogram[v], t0, t1, column, middle, (r1 - r0 - 1) / 2, slope[v], width[v], ray[v], cubic,
-                            start, stop, parts, q[used * size : (used + 1) * size],
+                            values, t0, t1, wide, node, fraction, sharpen, cubic, stop - start, parts,
+                            q[used * size : (used + 1) * size],
                         )  # fmt: skip
                         used += 1
                     if used == GROUP:

@@ -91,23 +91,22 @@ def maximum(context: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def total(context: Any, a: Any) -> Any:
-    """The sum over the lanes, a power of two of them, in halves."""
+def totals(context: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+    """The sums over the lanes of eight vectors of eight lanes, as one vector."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value, lanes = args[0], a.lanes
-        while lanes > 1:
-            lanes //= 2
-            halves = [
-                ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(start, start + lanes)))
-                for start in (0, lanes)
-            ]
-            undefined = ir.Constant(value.type, ir.Undefined)
-            low, high = (builder.shuffle_vector(value, undefined, half) for half in halves)
-            value = builder.fadd(low, high)
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        # halves of 4, 2 and 1 lanes; the order keeps the last two steps within 128 bits
+        fours = [_folded(builder, *args[i::4], (0, 1, 2, 3, 8, 9, 10, 11), 4) for i in range(4)]
+        twos = [_folded(builder, *fours[i : i + 2], (0, 1, 8, 9, 4, 5, 12, 13), 2) for i in (0, 2)]
+        return _folded(builder, *twos, (0, 2, 8, 10, 4, 6, 12, 14), 1)
 
-    return a.dtype(a), code
+    return a(a, b, c, d, e, f, g, h), code
+
+
+def _folded(builder: Any, x: Any, y: Any, lanes: tuple[int, ...], step: int) -> Any:
+    """The named lanes of x and y (8 and up), each plus the lane `step` beyond it."""
+    masks = [ir.Constant(ir.VectorType(ir.IntType(32), 8), [lane + n for lane in lanes]) for n in (0, step)]
+    return builder.fadd(*(builder.shuffle_vector(x, y, mask) for mask in masks))
 
 
 def _pointer(context: Any, builder: Any, array: Any, value: Any, index: Any, vector: Vector) -> Any:
