@@ -135,36 +135,37 @@ def block_sums(
     """q[MARGIN + t] = sum over the rows low..high, for t from t0 to t1 inclusive, and zeros around."""
     cast = padded.dtype.type
     zero, lanes = broadcast(cast(0), 16), ramp(cast(0), 16)
-    count, rate = high - low, 1 / middle
-    first = 0.5 if count % 2 == 0 else 1.0
+    count, rate = high - low, broadcast(cast(1 / middle), 16) * lanes
     step = stride if sign > 0 else -stride
-    up = origin + (low + (count + 1) // 2) * stride  # the rows next to the middle, above and below in number
-    down = origin + (low + count // 2 - 1) * stride
+    # the rows on either side of the middle, of larger and of smaller distance from the source
+    up, down = origin + (low + (count + 1) // 2) * stride, origin + (low + count // 2 - 1) * stride
     if sign < 0:
         up, down = down, up
+    nearest = cast(1 if count % 2 else 0.5)
     store(q, MARGIN + t0 - 16, zero)
     t = t0
     while t <= t1:
-        m = (t + 7.5 - column) * rate
+        m = cast((t + 7.5 - column) / middle)
+        slopes = broadcast(m, 16) + rate
         sums = zero
         if count % 2:
             sums = load(padded, origin + (low + count // 2) * stride + t, 16)
         i, j = up + t, down + t
-        for p in range(count // 2):
-            away = first + p
-            shift = away * m
-            whole = np.rint(shift)
+        away = nearest
+        for _ in range(count // 2):
+            whole = np.rint(away * m)
             k = int(whole)
-            d = broadcast(cast(shift - whole), 16) + broadcast(cast(away * rate), 16) * lanes
+            d = broadcast(away, 16) * slopes - broadcast(whole, 16)
             right = maximum(d, zero)
             left = right - d
-            # rows on either side of the middle are shifted as much, to either side
+            # both rows are shifted as much, to either side
             mid = load(padded, i + k, 16) + load(padded, j - k, 16)
             after = load(padded, i + k + 1, 16) + load(padded, j - k - 1, 16)
             before = load(padded, i + k - 1, 16) + load(padded, j - k + 1, 16)
             sums = sums + (mid + right * (after - mid) + left * (before - mid))
             i += step
             j -= step
+            away += cast(1)
         store(q, MARGIN + t, sums)
         t += 16
     store(q, MARGIN + t, zero)
@@ -324,39 +325,40 @@ def add_rows(
     """The transpose of `block_sums` for `used` blocks of as many segments, added to the rows block..last of `padded`."""
     cast = padded.dtype.type
     one, zero, lanes = broadcast(cast(1), 16), broadcast(cast(0), 16), ramp(cast(0), 16)
-    rate, back, column = np.empty(GROUP), np.empty(GROUP), np.empty(GROUP)
-    left_end, right_end, at = np.empty(GROUP, np.int64), np.empty(GROUP, np.int64), np.empty(GROUP, np.int64)
+    size = q.size // GROUP
+    rates, offsets, at = np.empty(GROUP, padded.dtype), np.empty(GROUP, padded.dtype), np.empty((3, GROUP), np.int64)
     for r in range(block, last):
-        active, first, end = 0, length, -1
+        active, first, end, common, common_end = 0, length, -1, 0, length
         for c in range(used):
             if rows[c, 0] <= r < rows[c, 1]:
-                column[active] = beam[c, 0]
-                rate[active] = beam[c, 2] * (r - (rows[c, 0] + rows[c, 1] - 1) / 2) / beam[c, 1]
-                back[active] = -1 / (1 + rate[active])
+                column = beam[c, 0]
+                rate = beam[c, 2] * (r - (rows[c, 0] + rows[c, 1] - 1) / 2) / beam[c, 1]
+                rates[active], offsets[active] = cast(rate), cast(rate * (column - 7.5))
                 # columns between which this row sees something of q
-                a0 = math.floor(rows[c, 2] + rate[active] * (rows[c, 2] - column[active])) - 1
-                a1 = math.ceil(rows[c, 3] + rate[active] * (rows[c, 3] - column[active])) + 1
-                first, end = min(first, a0), max(end, a1)
-                left_end[active], right_end[active] = a0 - 15, a1
-                at[active] = c * (q.size // GROUP) + MARGIN
+                a0 = math.floor(rows[c, 2] + rate * (rows[c, 2] - column)) - 16
+                a1 = math.ceil(rows[c, 3] + rate * (rows[c, 3] - column)) + 1
+                first, end = min(first, a0 + 15), max(end, a1)
+                common, common_end = max(common, a0), min(common_end, a1)
+                at[0, active], at[1, active], at[2, active] = c * size + MARGIN, a0, a1
                 active += 1
         first, end = max(first, 0) // 16 * 16, min(end, length - 1)
         to = origin + r * stride
         for a in range(first, end + 1, 16):
             sums = load(padded, to + a, 16)
+            everyone = common <= a <= common_end
             for c in range(active):
-                if left_end[c] <= a <= right_end[c]:
-                    shift = rate[c] * (a + 7.5 - column[c])
-                    whole = np.rint(shift * back[c])
-                    e = broadcast(cast(rate[c]), 16)
-                    d = broadcast(cast(shift + whole * (1 + rate[c])), 16) + e * lanes
+                if everyone or at[1, c] <= a <= at[2, c]:
+                    e = rates[c]
+                    shift = e * cast(a) - offsets[c]
+                    whole = np.rint(e * shift - shift)  # of -shift / (1 + e), nearly
+                    rate_, d = broadcast(e, 16), broadcast(shift + (whole + e * whole), 16)
+                    d = d + rate_ * lanes
                     minus = zero - d
-                    i = at[c] + a + int(whole)
-                    sums = (
-                        sums
-                        + (one - maximum(d, minus)) * load(q, i, 16)
-                        + maximum(d - e, zero) * load(q, i - 1, 16)
-                        + maximum(minus - e, zero) * load(q, i + 1, 16)
+                    i = at[0, c] + a + int(whole)
+                    sums = sums + (
+                        (one - maximum(d, minus)) * load(q, i, 16)
+                        + maximum(d - rate_, zero) * load(q, i - 1, 16)
+                        + maximum(minus - rate_, zero) * load(q, i + 1, 16)
                     )
             store(padded, to + a, sums)
 

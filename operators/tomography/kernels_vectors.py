@@ -90,6 +90,18 @@ def maximum(context: Any, a: Any, b: Any) -> Any:
     return a(a, b), code
 
 
+@intrinsic(prefer_literal=True)
+def later(context: Any, a: Any, b: Any, lanes: Any) -> Any:
+    """a without its first lanes, a literal number, followed by as many of b: what `load` finds that much later."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        n = lanes.literal_value
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), a.lanes), list(range(n, n + a.lanes)))
+        return builder.shuffle_vector(args[0], args[1], mask)
+
+    return a(a, b, lanes), code
+
+
 @intrinsic
 def totals(context: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     """The sums over the lanes of eight vectors of eight lanes, as one vector."""
