@@ -26,15 +26,16 @@ import numpy.typing as npt
 from numpy.polynomial import Polynomial
 
 from invreg.operators.tomography.kernels_parallel import _cubic_integral
-from invreg.operators.tomography.kernels_vectors import broadcast, load, maximum, ramp, store, totals
+from invreg.operators.tomography.kernels_vectors import broadcast, load, maximum, minimum, ramp, store, totals
 
 Array = npt.NDArray[Any]
 
-BLOCK = 32  # rows
+BLOCK = 64  # rows
 LANES = 16  # values of a tile
 TAPS = 8  # values that a bin reads, the last two with weight 0
 GROUP = 8  # segments for which a block stays in the second-level cache, and buffers in the first
-STEEPEST = 0.05  # largest shift of a row per value of t: a tile of 16 then needs three vectors, both ways
+CENTRE = (LANES - 1) / 2
+STEEPEST = 1 / (LANES + 4)  # largest shift of a row per value of t: a tile of 16 then needs three vectors, both ways
 EDGE = BLOCK // 2 + 16  # how far beyond the image t may lie: half a block on the diagonal, and what a bin reads
 MARGIN = EDGE + 3 * LANES  # place of t = 0 in a buffer
 GUARD = 2 * EDGE + 2 * LANES + 16  # zeros between the rows: t beyond the image, shifted, and the rest of a tile
@@ -134,40 +135,40 @@ def block_sums(
 ) -> None:  # fmt: skip
     """q[MARGIN + t] = sum over the rows low..high, for t from t0 to t1 inclusive, and zeros around."""
     cast = padded.dtype.type
-    zero, lanes = broadcast(cast(0), 16), ramp(cast(0), 16)
-    count, rate = high - low, broadcast(cast(1 / middle), 16) * lanes
+    zero, lanes = broadcast(cast(0), LANES), ramp(cast(0), LANES)
+    count, rate = high - low, broadcast(cast(1 / middle), LANES) * lanes
     step = stride if sign > 0 else -stride
     # the rows on either side of the middle, of larger and of smaller distance from the source
     up, down = origin + (low + (count + 1) // 2) * stride, origin + (low + count // 2 - 1) * stride
     if sign < 0:
         up, down = down, up
     nearest = cast(1 if count % 2 else 0.5)
-    store(q, MARGIN + t0 - 16, zero)
+    store(q, MARGIN + t0 - LANES, zero)
     t = t0
     while t <= t1:
-        m = cast((t + 7.5 - column) / middle)
-        slopes = broadcast(m, 16) + rate
+        m = cast((t + CENTRE - column) / middle)
+        slopes = broadcast(m, LANES) + rate
         sums = zero
         if count % 2:
-            sums = load(padded, origin + (low + count // 2) * stride + t, 16)
+            sums = load(padded, origin + (low + count // 2) * stride + t, LANES)
         i, j = up + t, down + t
         away = nearest
         for _ in range(count // 2):
             whole = np.rint(away * m)
             k = int(whole)
-            d = broadcast(away, 16) * slopes - broadcast(whole, 16)
+            d = broadcast(away, LANES) * slopes - broadcast(whole, LANES)
             right = maximum(d, zero)
             left = right - d
             # both rows are shifted as much, to either side
-            mid = load(padded, i + k, 16) + load(padded, j - k, 16)
-            after = load(padded, i + k + 1, 16) + load(padded, j - k - 1, 16)
-            before = load(padded, i + k - 1, 16) + load(padded, j - k + 1, 16)
+            mid = load(padded, i + k, LANES) + load(padded, j - k, LANES)
+            after = load(padded, i + k + 1, LANES) + load(padded, j - k - 1, LANES)
+            before = load(padded, i + k - 1, LANES) + load(padded, j - k + 1, LANES)
             sums = sums + (mid + right * (after - mid) + left * (before - mid))
             i += step
             j -= step
             away += cast(1)
         store(q, MARGIN + t, sums)
-        t += 16
+        t += LANES
     store(q, MARGIN + t, zero)
 
 
@@ -254,13 +255,13 @@ def read_adjoint(
 ) -> None:  # fmt: skip
     """The transpose of `read` for `values` times ray, written to q.
 
-    In eight parts, so that no bin waits for what its neighbour has just written.
+    In four parts, so that no bin waits for what its neighbour has just written.
     """
     cast = q.dtype.type
-    zero, size = broadcast(cast(0), 16), parts.size // 8
+    zero, size = broadcast(cast(0), LANES), parts.size // 4
     first, last = MARGIN + t0 - 2 * LANES, MARGIN + t1 + 2 * LANES + 1
-    for c in range(8):
-        for t in range(first, last, 16):
+    for c in range(4):
+        for t in range(first, last, LANES):
             store(parts, c * size + t, zero)
     if wide:
         for b in range(count):
@@ -271,13 +272,13 @@ def read_adjoint(
                     parts[MARGIN + n] += cast(averaged(t, n, half)) * values[b]
                 values[b] = 0
     for b in range(count):
-        i = b % 8 * size + MARGIN - 2 + node[b]
+        i = b % 4 * size + MARGIN - 2 + node[b]
         added = weights(cubic, fraction[b], sharpen[b]) * broadcast(values[b], 8)
         store(parts, i, load(parts, i, 8) + added)
-    for t in range(first, last, 16):
-        sums = load(parts, t, 16)
-        for c in range(1, 8):
-            sums = sums + load(parts, c * size + t, 16)
+    for t in range(first, last, LANES):
+        sums = load(parts, t, LANES)
+        for c in range(1, 4):
+            sums = sums + load(parts, c * size + t, LANES)
         store(q, t, sums)
 
 
@@ -324,7 +325,7 @@ def add_rows(
 ) -> None:  # fmt: skip
     """The transpose of `block_sums` for `used` blocks of as many segments, added to the rows block..last of `padded`."""
     cast = padded.dtype.type
-    one, zero, lanes = broadcast(cast(1), 16), broadcast(cast(0), 16), ramp(cast(0), 16)
+    one, zero, lanes = broadcast(cast(1), LANES), broadcast(cast(0), LANES), ramp(cast(0), LANES)
     size = q.size // GROUP
     rates, offsets, at = np.empty(GROUP, padded.dtype), np.empty(GROUP, padded.dtype), np.empty((3, GROUP), np.int64)
     for r in range(block, last):
@@ -333,32 +334,31 @@ def add_rows(
             if rows[c, 0] <= r < rows[c, 1]:
                 column = beam[c, 0]
                 rate = beam[c, 2] * (r - (rows[c, 0] + rows[c, 1] - 1) / 2) / beam[c, 1]
-                rates[active], offsets[active] = cast(rate), cast(rate * (column - 7.5))
+                rates[active], offsets[active] = cast(rate), cast(rate * (column - CENTRE))
                 # columns between which this row sees something of q
-                a0 = math.floor(rows[c, 2] + rate * (rows[c, 2] - column)) - 16
+                a0 = math.floor(rows[c, 2] + rate * (rows[c, 2] - column)) - LANES
                 a1 = math.ceil(rows[c, 3] + rate * (rows[c, 3] - column)) + 1
-                first, end = min(first, a0 + 15), max(end, a1)
+                first, end = min(first, a0 + LANES - 1), max(end, a1)
                 common, common_end = max(common, a0), min(common_end, a1)
                 at[0, active], at[1, active], at[2, active] = c * size + MARGIN, a0, a1
                 active += 1
-        first, end = max(first, 0) // 16 * 16, min(end, length - 1)
+        first, end = max(first, 0) // LANES * LANES, min(end, length - 1)
         to = origin + r * stride
-        for a in range(first, end + 1, 16):
-            sums = load(padded, to + a, 16)
+        for a in range(first, end + 1, LANES):
+            sums = load(padded, to + a, LANES)
             everyone = common <= a <= common_end
             for c in range(active):
                 if everyone or at[1, c] <= a <= at[2, c]:
                     e = rates[c]
                     shift = e * cast(a) - offsets[c]
                     whole = np.rint(e * shift - shift)  # of -shift / (1 + e), nearly
-                    rate_, d = broadcast(e, 16), broadcast(shift + (whole + e * whole), 16)
+                    rate_, d = broadcast(e, LANES), broadcast(shift + (whole + e * whole), LANES)
                     d = d + rate_ * lanes
-                    minus = zero - d
                     i = at[0, c] + a + int(whole)
                     sums = sums + (
-                        (one - maximum(d, minus)) * load(q, i, 16)
-                        + maximum(d - rate_, zero) * load(q, i - 1, 16)
-                        + maximum(minus - rate_, zero) * load(q, i + 1, 16)
+                        (one - maximum(d, zero - d)) * load(q, i, LANES)
+                        + maximum(d - rate_, zero) * load(q, i - 1, LANES)
+                        - minimum(d + rate_, zero) * load(q, i + 1, LANES)
                     )
             store(padded, to + a, sums)
 
@@ -370,7 +370,7 @@ def backproject(
 ) -> None:  # fmt: skip
     """The transpose of `project`, written to the rows start_row..stop_row, multiples of BLOCK, of `padded`."""
     size = buffer_length(length)
-    q, parts = np.empty(GROUP * size, padded.dtype), np.empty(8 * size, padded.dtype)
+    q, parts = np.empty(GROUP * size, padded.dtype), np.empty(4 * size, padded.dtype)
     node, made = np.empty(slope.shape[1] + 8, np.int32), np.empty((3, slope.shape[1] + 8), padded.dtype)
     fraction, sharpen, values = made[0], made[1], made[2]
     rows, beam = np.empty((GROUP, 4), np.int64), np.empty((GROUP, 3))

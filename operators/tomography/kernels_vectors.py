@@ -16,9 +16,9 @@ from numba.extending import intrinsic, models, overload, register_model
 
 
 class Vector(types.Type):  # type: ignore[misc]
-    """`lanes` numbers of one floating type."""
+    """`lanes` numbers of one type."""
 
-    def __init__(self, dtype: types.Float, lanes: int) -> None:
+    def __init__(self, dtype: types.Number, lanes: int) -> None:
         self.dtype, self.lanes = dtype, lanes
         super().__init__(name=f"Vector({dtype}, {lanes})")
 
@@ -90,16 +90,14 @@ def maximum(context: Any, a: Any, b: Any) -> Any:
     return a(a, b), code
 
 
-@intrinsic(prefer_literal=True)
-def later(context: Any, a: Any, b: Any, lanes: Any) -> Any:
-    """a without its first lanes, a literal number, followed by as many of b: what `load` finds that much later."""
+@intrinsic
+def minimum(context: Any, a: Any, b: Any) -> Any:
+    """The smaller in each lane."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        n = lanes.literal_value
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), a.lanes), list(range(n, n + a.lanes)))
-        return builder.shuffle_vector(args[0], args[1], mask)
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
 
-    return a(a, b, lanes), code
+    return a(a, b), code
 
 
 @intrinsic
