@@ -87,7 +87,11 @@ def fan_transform(image: Array, views: Views2D, pixel: float) -> Array:
             missing = (middle * opening * (1 + slope**2)) ** 2 / 12 - 1 / 12 - (spread / 2 - spread**2 / 3)
             reach = 6 + int(2 * np.sqrt(max(missing, 0)))
             nodes = np.arange(np.floor(t) - reach, np.floor(t) + reach + 1)
-            weights = cubic(t - nodes) - missing / 2 * sharpening(t - nodes) if missing <= 0.5 else reading(t - nodes, missing)
+            weights = (
+                cubic(t - nodes) - missing / 2 * sharpening(t - nodes)
+                if missing <= 0.5
+                else reading(t - nodes, missing)
+            )
             for r in block:
                 at = nodes + sign * (r - block.mean()) / middle * (nodes - column)
                 values = np.interp(at, np.arange(-1, rows.shape[1] + 1), np.pad(rows[r], 1))

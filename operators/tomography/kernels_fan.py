@@ -303,7 +303,16 @@ def project(
                     r0, r1 = piece(low, high, row, sign)
                     low, high = (r1, high) if sign > 0 else (low, r0)
                     middle, start, stop, t0, t1 = reach(
-                        r0, r1, column, row, sign, length, slope[v], source[s, 3], place[s, 1], place[s, 1] + place[s, 2]
+                        r0,
+                        r1,
+                        column,
+                        row,
+                        sign,
+                        length,
+                        slope[v],
+                        source[s, 3],
+                        place[s, 1],
+                        place[s, 1] + place[s, 2],
                     )
                     if start < stop:
                         block_sums(padded, origin, stride, r0, r1, sign, column, middle, q, t0, t1)
@@ -385,7 +394,16 @@ def backproject(
                     r0, r1 = piece(low, high, row, sign)
                     low, high = (r1, high) if sign > 0 else (low, r0)
                     middle, start, stop, t0, t1 = reach(
-                        r0, r1, column, row, sign, length, slope[v], source[s, 3], place[s, 1], place[s, 1] + place[s, 2]
+                        r0,
+                        r1,
+                        column,
+                        row,
+                        sign,
+                        length,
+                        slope[v],
+                        source[s, 3],
+                        place[s, 1],
+                        place[s, 1] + place[s, 2],
                     )
                     if start < stop:
                         rows[used, 0], rows[used, 1], rows[used, 2], rows[used, 3] = r0, r1, t0, t1
