@@ -100,7 +100,7 @@ def fan_transform(image: Array, views: Views2D, pixel: float) -> Array:
 
 
 def fan_blocks(count: int, source: float, sign: float) -> list[Array]:
-    """The rows in front of the source, 64 at most to a block, fewer near the source: its shifts grow by 1/20 a pixel."""
+    """The rows in front of the source, 64 at most to a block; fewer near it: shifts grow by 1/20 a pixel at most."""
     blocks = []
     for start in range(0, count, 64):
         rows = np.arange(start, min(start + 64, count))[:: int(sign)]

@@ -29,6 +29,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/adapters/deepinv.py",
     "invreg/adapters/odl.py",
     "invreg/recipes/config.py",
+    "operators/tomography/kernels_bins.py",
     "operators/tomography/kernels_fan.py",
     "operators/tomography/kernels_parallel.py",
     "operators/tomography/kernels_vectors.py",

@@ -13,6 +13,7 @@ from invreg.operators.tomography.parallel import pieces
 from invreg.operators.tomography.threads import run, workspace
 
 Array = npt.NDArray[Any]
+Tables = tuple[Array, Array, Array, Array]
 
 
 class FanProjector:
@@ -36,7 +37,7 @@ class FanProjector:
         by_rows = np.abs(rays[..., 1]) >= np.abs(rays[..., 0])
         across, along = np.where(by_rows[..., None], rays, rays[..., ::-1]).transpose(2, 0, 1)
         self.slope = across / np.abs(along)
-        self._tables: dict[str, tuple[Array, ...]] = {}  # a memo of what the arguments imply, by precision
+        self._tables: dict[str, Tables] = {}  # a memo of what the arguments imply, by precision
         self._width = np.abs(opening) * (1 + self.slope**2)
         self._ray = pixel * np.sqrt(1 + self.slope**2)
         # runs of bins driven by the same axis, the same way
@@ -55,13 +56,13 @@ class FanProjector:
                 at = (source if rows else source[:, ::-1])[view]
                 self.halves.append(_Half(place[seen], np.column_stack([at, sign, widest])[seen], shape, not rows))
 
-    def tables(self, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+    def tables(self, dtype: np.dtype[Any]) -> Tables:
         """Slope, width and ray of each bin, and the taps of its reading."""
         if dtype.str not in self._tables:
-            from invreg.operators.tomography import kernels_fan as k
+            from invreg.operators.tomography.kernels_bins import cubic_taps
 
             self._tables[dtype.str] = (
-                self.slope, self._width.astype(dtype), self._ray.astype(dtype), k.cubic_taps(dtype)
+                self.slope, self._width.astype(dtype), self._ray.astype(dtype), cubic_taps(dtype)
             )  # fmt: skip
         return self._tables[dtype.str]
 
@@ -124,14 +125,14 @@ class _Half:
         padded[-k.GUARD :] = 0
         pad(image, self._lines(padded), self.transposed)
 
-    def project(self, padded: Array, tables: tuple[Array, ...], sinogram: Array, part: slice) -> None:
+    def project(self, padded: Array, tables: Tables, sinogram: Array, part: slice) -> None:
         from invreg.operators.tomography import kernels_fan as k
 
         k.project(
             padded, k.GUARD, self.stride, self.rows, self.length, self.place[part], self.source[part], *tables, sinogram
         )  # fmt: skip
 
-    def backproject(self, padded: Array, tables: tuple[Array, ...], sinogram: Array, rows: slice) -> None:
+    def backproject(self, padded: Array, tables: Tables, sinogram: Array, rows: slice) -> None:
         from invreg.operators.tomography import kernels_fan as k
 
         k.backproject(

@@ -11,11 +11,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, overload, register_model
+
+intrinsic: Any = numba_intrinsic  # its annotations are those of the code, not of the call
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """`lanes` numbers of one type."""
 
     def __init__(self, dtype: types.Number, lanes: int) -> None:
@@ -24,10 +26,10 @@ class Vector(types.Type):  # type: ignore[misc]
 
 
 @register_model(Vector)
-class _Model(models.PrimitiveModel):  # type: ignore[misc]
+class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
         element = manager.lookup(vector.dtype).get_value_type()
-        super().__init__(manager, vector, ir.VectorType(element, vector.lanes))
+        super().__init__(manager, vector, ir.VectorType(element, vector.lanes))  # type: ignore[no-untyped-call]
 
 
 @intrinsic(prefer_literal=True)
@@ -106,9 +108,9 @@ def totals(context: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any,
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         # halves of 4, 2 and 1 lanes; the order keeps the last two steps within 128 bits
-        fours = [_folded(builder, *args[i::4], (0, 1, 2, 3, 8, 9, 10, 11), 4) for i in range(4)]
-        twos = [_folded(builder, *fours[i : i + 2], (0, 1, 8, 9, 4, 5, 12, 13), 2) for i in (0, 2)]
-        return _folded(builder, *twos, (0, 2, 8, 10, 4, 6, 12, 14), 1)
+        fours = [_folded(builder, args[i], args[i + 4], (0, 1, 2, 3, 8, 9, 10, 11), 4) for i in range(4)]
+        twos = [_folded(builder, fours[i], fours[i + 1], (0, 1, 8, 9, 4, 5, 12, 13), 2) for i in (0, 2)]
+        return _folded(builder, twos[0], twos[1], (0, 2, 8, 10, 4, 6, 12, 14), 1)
 
     return a(a, b, c, d, e, f, g, h), code
 
@@ -121,7 +123,7 @@ def _folded(builder: Any, x: Any, y: Any, lanes: tuple[int, ...], step: int) -> 
 
 def _pointer(context: Any, builder: Any, array: Any, value: Any, index: Any, vector: Vector) -> Any:
     data = context.make_array(array)(context, builder, value).data
-    address = cgutils.gep_inbounds(builder, data, index)
+    address = builder.gep(data, [index], inbounds=True)
     return builder.bitcast(address, context.get_value_type(vector).as_pointer())
 
 
