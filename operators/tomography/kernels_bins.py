@@ -89,9 +89,17 @@ def weights(cubic: Array, fraction: float, sharpen: float) -> Any:
 
 
 @_jit
-def tapped(q: Array, origin: int, b: int, node: Array, fraction: Array, sharpen: Array, cubic: Array) -> Any:
+def nearby(node: int, t0: int, t1: int) -> int:
+    """The node, or for a bin that sees nothing of t0..t1 a place in the zeros around."""
+    return min(max(node, t0 - 8), t1 + 8)
+
+
+@_jit
+def tapped(
+    q: Array, origin: int, t0: int, t1: int, b: int, node: Array, fraction: Array, sharpen: Array, cubic: Array
+) -> Any:
     """What each tap of a bin adds to it."""
-    return weights(cubic, fraction[b], sharpen[b]) * load(q, origin - 2 + node[b], 8)
+    return weights(cubic, fraction[b], sharpen[b]) * load(q, origin - 2 + nearby(node[b], t0, t1), 8)
 
 
 @_jit
@@ -106,14 +114,14 @@ def read(
     cast = q.dtype.type
     for b in range(0, out.size, 8):
         sums = totals(
-            tapped(q, origin, b, node, fraction, sharpen, cubic),
-            tapped(q, origin, b + 1, node, fraction, sharpen, cubic),
-            tapped(q, origin, b + 2, node, fraction, sharpen, cubic),
-            tapped(q, origin, b + 3, node, fraction, sharpen, cubic),
-            tapped(q, origin, b + 4, node, fraction, sharpen, cubic),
-            tapped(q, origin, b + 5, node, fraction, sharpen, cubic),
-            tapped(q, origin, b + 6, node, fraction, sharpen, cubic),
-            tapped(q, origin, b + 7, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, b, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, b + 1, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, b + 2, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, b + 3, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, b + 4, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, b + 5, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, b + 6, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, b + 7, node, fraction, sharpen, cubic),
         )
         store(values, b, sums)
     if wide:
@@ -152,7 +160,7 @@ def read_adjoint(
                     parts[origin + n] += cast(averaged(t, n, half)) * values[b]
                 values[b] = 0
     for b in range(count):
-        i = b % 4 * size + origin - 2 + node[b]
+        i = b % 4 * size + origin - 2 + nearby(node[b], t0, t1)
         added = weights(cubic, fraction[b], sharpen[b]) * broadcast(values[b], 8)
         store(parts, i, load(parts, i, 8) + added)
     for t in range(first, last, 16):
