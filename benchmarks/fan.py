@@ -9,7 +9,9 @@ of ellipses averaged over the bin, and at its centre. deepinv's fan is timed alo
 its samples are not weighted by length. Prints Markdown.
 """
 
-import projectors as p  # first: it counts the threads before numpy is imported
+import projectors as p  # first: it sets the threads before numpy is imported
+
+# isort: split
 
 import argparse
 import os

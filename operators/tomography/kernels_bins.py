@@ -104,8 +104,8 @@ def tapped(
 
 @_jit
 def read(
-    q: Array, origin: int, t0: int, t1: int, wide: bool, node: Array, fraction: Array, sharpen: Array, cubic: Array,
-    ray: Array, values: Array, out: Array,
+    q: Array, origin: int, t0: int, t1: int, wide: bool, node: Array, fraction: Array, sharpen: Array,
+    cubic: Array, ray: Array, values: Array, out: Array,
 ) -> None:  # fmt: skip
     """out += ray times q at the bins, sharpened or averaged to their width.
 
