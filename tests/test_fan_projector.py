@@ -223,7 +223,7 @@ def test_a_batch_is_a_loop(generator):
 
 
 def test_far_away_it_is_the_parallel_transform():
-    """What remains is between two models of the rows: 1 % on a smooth image, falling with the pixels."""
+    """Up to where the rows are read: once for all, or once a block."""
     angles = np.linspace(0.01, 2 * np.pi, 25, endpoint=False)
     ellipses = scaled(random_ellipses(2, 12), 48.0)
     image = ellipse_image(ellipses, (96, 96))

@@ -26,7 +26,7 @@ class FanProjector:
     """
 
     def __init__(self, views: Views2D, shape: tuple[int, ...], pixel: float) -> None:
-        self.shape, self.codomain = shape, views.shape
+        self.shape, self.codomain, self.pixel = shape, views.shape, pixel
         h, w = shape
         bins = np.arange(views.detectors, dtype=np.float64)
         # in columns and rows from the middle of the first pixel
@@ -38,8 +38,7 @@ class FanProjector:
         across, along = np.where(by_rows[..., None], rays, rays[..., ::-1]).transpose(2, 0, 1)
         self.slope = across / np.abs(along)
         self._tables: dict[str, Tables] = {}  # a memo of what the arguments imply, by precision
-        self._width = np.abs(opening) * (1 + self.slope**2)
-        self._ray = pixel * np.sqrt(1 + self.slope**2)
+        self.width = np.abs(opening) * (1 + self.slope**2)
         # runs of bins driven by the same axis, the same way
         kind = 2 * by_rows + (along > 0)
         cut = np.ones((len(kind), views.detectors), bool)
@@ -48,7 +47,7 @@ class FanProjector:
         size = np.diff(np.append(view * views.detectors + start, kind.size))
         place = np.stack([view, start, size], axis=1)
         sign = np.sign(along[view, start])
-        widest = np.maximum.reduceat(self._width.ravel(), view * views.detectors + start)
+        widest = np.maximum.reduceat(self.width.ravel(), view * views.detectors + start)
         chosen = by_rows[view, start]
         self.halves = []
         for rows, seen in ((True, chosen), (False, ~chosen)):
@@ -61,9 +60,9 @@ class FanProjector:
         if dtype.str not in self._tables:
             from invreg.operators.tomography.kernels_bins import cubic_taps
 
-            self._tables[dtype.str] = (
-                self.slope, self._width.astype(dtype), self._ray.astype(dtype), cubic_taps(dtype)
-            )  # fmt: skip
+            ray = self.pixel * np.sqrt(1 + self.slope**2)
+            width, ray = self.width.astype(dtype, copy=False), ray.astype(dtype, copy=False)
+            self._tables[dtype.str] = self.slope, width, ray, cubic_taps(dtype)
         return self._tables[dtype.str]
 
     def project(self, x: Tensor) -> Tensor:
@@ -75,7 +74,7 @@ class FanProjector:
                 [
                     partial(half.project, padded, self.tables(image.dtype), sinogram, part)
                     for half, padded in work
-                    for part in pieces(len(half.place), len(work), multiple=8)
+                    for part in pieces(len(half.place), 1, multiple=8)
                 ]
             )
         return y
@@ -90,7 +89,7 @@ class FanProjector:
                 [
                     partial(half.backproject, padded, self.tables(image.dtype), sinogram, rows)
                     for half, padded in work
-                    for rows in pieces(half.rows, len(work), multiple=k.BLOCK)
+                    for rows in pieces(half.rows, 1, multiple=k.BLOCK)
                 ]
             )
             for i, (half, padded) in enumerate(work):
