@@ -21,6 +21,7 @@ from invreg.operators import (
     Blur,
     CorrelatedGaussian,
     Downsample,
+    FanBeam2D,
     FourierSampling,
     Gradient,
     HeteroscedasticGaussian,
@@ -42,6 +43,7 @@ from invreg.operators import (
     TiledBlur,
     ToeplitzNormal,
     Upsample,
+    Views2D,
     WeightedLeastSquares,
     XRay,
 )
@@ -144,6 +146,17 @@ def _coils(*shape: int) -> Tensor:
     return torch.complex(uniform(*shape, low=-1), uniform(*shape, low=-1, seed=1))
 
 
+def _fan(centre: float | None = None, curved: bool = False) -> XRay:
+    geometry = FanBeam2D(np.array([0.1, 0.8, 2.0, -1.6]), 12, 1.1, centre, "mm", 12.0, 17.0, curved)
+    return XRay(geometry, shape=(8, 9), pixel_size=0.9)
+
+
+def _views() -> XRay:
+    source = np.array([[-9.0, 1.0], [5.0, 6.0]])
+    detector, axis = np.array([[8.0, -1.0], [-6.0, -4.0]]), np.array([[0.2, 1.1], [-0.8, 0.9]])
+    return XRay(Views2D(source, detector, axis, detectors=10), shape=(7, 6), pixel_size=1.0)
+
+
 def _blur() -> Any:
     import deepinv
 
@@ -236,6 +249,10 @@ _ASTRA = {"float64": "ASTRA computes in float32", "pickling": "ODL's back end ke
 LINEAR = [
     Member("XRay", lambda: _rays(0.0, 0.4, 1.2, 1.5707963, 2.0, 2.9, -0.3)),
     Member("XRay, one view", lambda: _rays(2.5)),
+    Member("XRay, fan", _fan),
+    Member("XRay, fan, curved", lambda: _fan(curved=True)),
+    Member("XRay, fan, offset", lambda: _fan(centre=1.2)),
+    Member("XRay, views", _views),
     Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),

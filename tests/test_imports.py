@@ -34,7 +34,10 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/adapters/odl_geometry.py",
     "invreg/recipes/config.py",
     "operators/tomography/kernels_backproject.py",
+    "operators/tomography/kernels_bins.py",
+    "operators/tomography/kernels_fan.py",
     "operators/tomography/kernels_parallel.py",
+    "operators/tomography/kernels_vectors.py",
     "priors/kernels_cpu.py",
 }
 
