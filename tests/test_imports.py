@@ -29,6 +29,8 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/adapters/deepinv.py",
     "invreg/adapters/odl.py",
     "invreg/recipes/config.py",
+    "operators/tomography/kernels_cone.py",
+    "operators/tomography/kernels_joseph.py",
     "operators/tomography/kernels_parallel.py",
     "priors/kernels_cpu.py",
 }
