@@ -1,6 +1,7 @@
 """The ray transform in space on the CPU for any views, by Joseph's interpolation."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,5 +63,5 @@ class JosephProjector:
             )
         return x
 
-    def _rays(self) -> tuple[object, ...]:
+    def _rays(self) -> tuple[Any, ...]:
         return self.numbers, self.strides, self.size, self.source, self.points, self.step, self.parallel

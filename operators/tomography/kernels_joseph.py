@@ -58,18 +58,9 @@ def _between(low: float, high: float, origin: float, slope: float, o: float, n: 
 
 @_strict
 def _planes(
-    o: float,
-    d: float,
-    start: int,
-    stop: int,
-    a: float,
-    sa: float,
-    na: int,
-    b: float,
-    sb: float,
-    nb: int,
+    o: float, d: float, start: int, stop: int, a: float, sa: float, na: int, b: float, sb: float, nb: int,
     parallel: bool,
-) -> tuple[int, int]:
+) -> tuple[int, int]:  # fmt: skip
     """The planes of start..stop that the ray may cross inside the volume: first and one beyond the last."""
     low, high = float(start), float(stop - 1)
     if not parallel:
