@@ -27,7 +27,8 @@ Array = npt.NDArray[Any]
 
 BLOCK = 64  # planes of the driving axis read at once
 STEEPEST = 1 / 32  # (d - d0) / d0 stays below: near the source the blocks are halved until it does
-MARGIN = 16  # zeros of g below the first voxel and above the last
+LANES = 16  # inner loops run a multiple of this, so that they have no scalar remainder
+MARGIN = 24  # zeros of g below the first voxel and above the last
 PIXEL_VARIANCE = 1 / 12 + 1 / 6  # as in parallel.py: of the voxel and of linear interpolation
 
 _jit = numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
@@ -84,6 +85,17 @@ def _heights(zs: float, t0: float, stride: float, rows: int, half: float, bend: 
     if low > high:
         return 0, 0
     return math.floor(low), math.ceil(high) + 1
+
+
+@_strict
+def _whole(count: float) -> int:
+    return math.floor(count) // LANES * LANES
+
+
+@_strict
+def _filled(count: int) -> int:
+    """As many as fill the lanes: what is computed beyond is 0, or beyond what is read."""
+    return -(-count // LANES) * LANES
 
 
 @_strict
@@ -208,7 +220,7 @@ def _shear(g: Array, at: int, f0: float, delta: float, count: int, q: Array, to:
     zero, one, f1, d = cast(0), cast(1), cast(f0 - 1), cast(delta)
     i, j, i1, i2 = np.uint64(at), np.uint64(to), np.uint64(1), np.uint64(2)
     for t in range(count):
-        f = f1 + d * cast(t)
+        f = f1 + d * cast(np.int32(t))
         below, above = max(-f, zero), max(f, zero)
         q[j] += below * g[i] + (one - below - above) * g[i + i1] + above * g[i + i2]
         i, j = i + i1, j + i1
@@ -222,7 +234,7 @@ def _shear_adjoint(q: Array, at: int, f0: float, delta: float, count: int, g: Ar
     fa, fb, fc = cast(f0), cast(f0 + (1 + delta)), cast(f0 + 2 * (1 + delta))
     i, j, i1, i2 = np.uint64(at), np.uint64(to), np.uint64(1), np.uint64(2)
     for k in range(count):
-        f = d * cast(k)
+        f = d * cast(np.int32(k))
         a, b, c = abs(fa + f), abs(fb + f), abs(fc + f)
         g[j] = max(one - a, zero) * q[i] + max(one - b, zero) * q[i + i1] + max(one - c, zero) * q[i + i2]
         i, j = i + i1, j + i1
@@ -284,12 +296,12 @@ def project(
                         _interpolate(flat, i0, i1, wn, wf, k1 - k0, g, MARGIN + k0)
                         t = max(low, math.floor(zs + (k0 - 1 - zs) / (1 + delta)))
                         end = min(high, math.ceil(zs + (k1 - zs) / (1 + delta)) + 1)
-                        tile = math.floor(1 / max(abs(delta), 1e-6))
+                        tile = _whole(1 / max(abs(delta), 1e-6))
                         while t < end:  # shifts within shift..shift + 1
                             count = min(tile, end - t)
                             f0, f1 = delta * (t - zs), delta * (t + count - 1 - zs)
                             shift = math.floor(min(f0, f1))
-                            _shear(g, MARGIN + t + shift, f0 - shift, delta, count, q, guard + t - low)
+                            _shear(g, MARGIN + t + shift, f0 - shift, delta, _filled(count), q, guard + t - low)
                             t += count
                     r0, r1 = _rows(t0, stride, rows, low - width / 2 - 4, high + width / 2 + 4)
                     taps = _readings(t0, stride, r0, r1, low - guard, width, sharpen, index, weights)
@@ -361,13 +373,13 @@ def spread(
                     if k0 >= k1:
                         continue
                     k, half = k0, 1 / (1 + delta)
-                    tile = math.floor(0.9 / max(abs(delta * half), 1e-6))
+                    tile = _whole(0.9 / max(abs(delta * half), 1e-6))
                     while k < k1:  # the heights t with |z(t) - k| < 1 are three of k + shift, k + shift + 1, ...
                         count = min(tile, k1 - k)
                         f0, f1 = -delta * half * (k - zs), -delta * half * (k + count - 1 - zs)
                         shift = math.floor(min(f0, f1) - half) + 1
                         f0 = shift + delta * (k + shift - zs)
-                        _shear_adjoint(q, guard + k + shift - low, f0, delta, count, g, k)
+                        _shear_adjoint(q, guard + k + shift - low, f0, delta, _filled(count), g, k)
                         k += count
                     a = oa + (p - o) * slope
                     ia = math.floor(a)
