@@ -4,12 +4,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from invreg.operators.tomography.geometry3d import Views3D
 from invreg.operators.tomography.parallel import pieces
 from invreg.operators.tomography.threads import run, workspace
+
+Array = npt.NDArray[Any]
 
 CHUNK = 32 * 2**20  # bytes of views that an adjoint holds ready
 
@@ -33,7 +36,7 @@ class ConeProjector:
         source = views.source / size + middle
         points = np.ascontiguousarray(views.points(rows, columns)[:, 0] / size + middle)
         step = views.v[:, 2] / thickness
-        self.rays = source, points, step, size
+        self.rays = source, points, step, size, *_sharpening(source, points, middle)
         # rows are farthest apart where the rays leave the volume
         corners = np.array([[0, 0], [0, h - 1], [w - 1, 0], [w - 1, h - 1]])
         reach = np.abs(corners - source[:, None, :2]).max((1, 2))
@@ -70,7 +73,7 @@ class ConeProjector:
             volume.copy_(torch.from_numpy(upright).permute(2, 0, 1))
         return x
 
-    def _project(self, volume: np.ndarray[Any, Any], projections: np.ndarray[Any, Any], part: slice) -> None:
+    def _project(self, volume: Array, projections: Array, part: slice) -> None:
         from invreg.operators.tomography import kernels_cone as k
 
         views, rows, columns = self.codomain
@@ -78,17 +81,34 @@ class ConeProjector:
         index = np.empty(rows, np.int32)
         k.project(volume, *self.rays, part.start, part.stop, q, g, index, weights, sums, projections)
 
-    def _weigh(self, projections: np.ndarray[Any, Any], start: int, sums: np.ndarray[Any, Any]) -> None:
+    def _weigh(self, projections: Array, start: int, sums: Array) -> None:
         from invreg.operators.tomography import kernels_cone as k
 
         k.weigh(projections, *self.rays, start, start + len(sums), sums)
 
-    def _spread(
-        self, sums: np.ndarray[Any, Any], first: int, axis: int, part: slice, volume: np.ndarray[Any, Any]
-    ) -> None:
+    def _spread(self, sums: Array, first: int, axis: int, part: slice, volume: Array) -> None:
         from invreg.operators.tomography import kernels_cone as k
 
         q, g, weights = workspace((self.work[0], self.work[1], self.work[3]), volume.dtype)
         index = np.empty(self.codomain[1], np.int32)
-        source, points, step, _ = self.rays
+        source, points, step = self.rays[:3]
         k.spread(sums, source, points, step, first, axis, part.start, part.stop, q, g, index, weights, volume)
+
+
+def _sharpening(source: Array, points: Array, middle: Array) -> tuple[Array, int]:
+    """By how much of the difference from its neighbours a column is sharpened, (view, column), and how far these are.
+
+    So that voxel and interpolation together have the variance of the column, where the ray is nearest to the axis.
+    """
+    from invreg.operators.tomography import kernels_cone as k
+
+    if points.shape[1] == 1:
+        return np.zeros(points.shape[:2]), 1
+    ray = points[..., :2] - source[:, None, :2]
+    turn = np.gradient(points[..., :2], axis=1)  # from column to column
+    nearest = ((middle[:2] - source[:, None, :2]) * ray).sum(-1) / (ray * ray).sum(-1)
+    # the distance of neighbouring rays along the axis that does not drive them
+    apart = np.abs(nearest * (ray[..., 0] * turn[..., 1] - ray[..., 1] * turn[..., 0])) / np.abs(ray).max(-1)
+    reach = max(1, round(1 / float(np.median(apart))))
+    spare = (k.PIXEL_VARIANCE - apart**2 / 12).clip(min=0)
+    return spare / 2 / (reach * apart) ** 2, reach

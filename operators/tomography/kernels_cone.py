@@ -242,13 +242,13 @@ def _shear_adjoint(q: Array, at: int, f0: float, delta: float, count: int, g: Ar
 
 @_jit
 def project(
-    volume: Array, source: Array, points: Array, step: Array, size: Array, start: int, stop: int,
-    q: Array, g: Array, index: Array, weights: Array, sums: Array, projections: Array,
+    volume: Array, source: Array, points: Array, step: Array, size: Array, beside: Array, reach: int,
+    start: int, stop: int, q: Array, g: Array, index: Array, weights: Array, sums: Array, projections: Array,
 ) -> None:  # fmt: skip
     """The views start..stop of `projections` (view, row, column), of a volume with the axes (y, x, z).
 
     source (view, 3); points (view, column, 3), the bins of the row at the middle of the detector; step (view,), slices
-    from row to row; size (3,), of a voxel. q, g, index, weights (tap, row) and sums (column, row) are work space.
+    from row to row; size (3,), of a voxel; beside (view, column), sharpening by the columns `reach` away. q, g, index, weights (tap, row) and sums (column, row) are work space.
     """
     h, w, depth = volume.shape
     columns, rows = sums.shape
@@ -308,20 +308,32 @@ def project(
                     _read(q, index, weights, taps, r0, r1, u, sums)
         for i in range(rows):
             for u in range(columns):
-                projections[view, i, u] = sums[u, i] * _length(source[view], points[view, u], step[view], i, rows, size)
+                s, total = beside[view, u], sums[u, i]
+                for v in (u - reach, u + reach):
+                    if 0 <= v < columns:
+                        total += s * (sums[u, i] - sums[v, i])
+                projections[view, i, u] = total * _length(source[view], points[view, u], step[view], i, rows, size)
 
 
 @_jit
 def weigh(
-    projections: Array, source: Array, points: Array, step: Array, size: Array, start: int, stop: int, sums: Array
-) -> None:
-    """The views start..stop with the axes (view, column, row), times the lengths of the rays from plane to plane."""
+    projections: Array, source: Array, points: Array, step: Array, size: Array, beside: Array, reach: int,
+    start: int, stop: int, sums: Array,
+) -> None:  # fmt: skip
+    """The transpose of the last loop of `project`: views start..stop with the axes (view, column, row)."""
     _, columns, rows = sums.shape
+    line = np.empty(columns, sums.dtype)
     for view in range(start, stop):
         for i in range(rows):
             for u in range(columns):
                 length = _length(source[view], points[view, u], step[view], i, rows, size)
-                sums[view - start, u, i] = projections[view, i, u] * length
+                line[u] = projections[view, i, u] * length
+            for u in range(columns):
+                total = line[u]
+                for v in (u - reach, u + reach):
+                    if 0 <= v < columns:
+                        total += beside[view, u] * line[u] - beside[view, v] * line[v]
+                sums[view - start, u, i] = total
 
 
 @_jit
