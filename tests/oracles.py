@@ -3,7 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from invreg.operators import Parallel2D
+from scipy.ndimage import map_coordinates
+
+from invreg.operators import Parallel2D, Views3D
 
 Array = npt.NDArray[np.float64]
 
@@ -62,3 +64,22 @@ def sharpening(t: Array) -> Array:
     t = np.abs(t)
     first, second = (3 * u**2 - 2 * u**3 for u in (t, t - 1))
     return np.select([t < 1, t < 2], [2 - 3 * first, second - 1], 0.0)
+
+
+def joseph(volume: Array, views: Views3D, pixel: float, thickness: float) -> Array:
+    """JosephProjector of one volume (depth, h, w), ray by ray: trilinear interpolation on the planes it is driven by."""
+    size = np.array([pixel, -pixel, thickness])
+    middle = (np.array(volume.shape[::-1]) - 1) / 2
+    points = views.points(np.arange(float(views.rows)), np.arange(float(views.columns)))
+    padded = np.pad(volume, 1)  # its own neighbours outside, so that the edge fades to 0 over a voxel
+    result = np.empty(views.shape)
+    for view, row, column in np.ndindex(views.shape):
+        point, source = points[view, row, column], views.source[view]
+        origin, ray = (point, source) if views.parallel else (source, point - source)
+        o, d = origin / size + middle, ray / size
+        axis = int(np.argmax(np.abs(d)))
+        t = (np.arange(volume.shape[2 - axis]) - o[axis]) / d[axis]
+        places = o + (t if views.parallel else t[t > 0])[:, None] * d
+        total = map_coordinates(padded, places[:, ::-1].T + 1, order=1, mode="constant").sum()
+        result[view, row, column] = total * np.linalg.norm(ray) / abs(d[axis])
+    return result

@@ -32,9 +32,9 @@ class ConeProjector:
         depth, h, w = shape
         size = np.array([pixel, -pixel, thickness])  # rows run against y
         middle = (np.array([w, h, depth]) - 1) / 2
-        rows, columns = np.array([(views.rows - 1) / 2]), np.arange(views.columns, dtype=np.float64)
+        row, columns = np.array([(views.rows - 1) / 2]), np.arange(views.columns, dtype=np.float64)
         source = views.source / size + middle
-        points = np.ascontiguousarray(views.points(rows, columns)[:, 0] / size + middle)
+        points = np.ascontiguousarray(views.points(row, columns)[:, 0] / size + middle)
         step = views.v[:, 2] / thickness
         self.rays = source, points, step, size, *_sharpening(source, points, middle)
         # rows are farthest apart where the rays leave the volume
