@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-
 from scipy.ndimage import map_coordinates
 
 from invreg.operators import Parallel2D, Views3D
@@ -67,7 +66,7 @@ def sharpening(t: Array) -> Array:
 
 
 def joseph(volume: Array, views: Views3D, pixel: float, thickness: float) -> Array:
-    """JosephProjector of one volume (depth, h, w), ray by ray: trilinear interpolation on the planes it is driven by."""
+    """JosephProjector of one volume (depth, h, w), ray by ray: interpolation on the planes of its driving axis."""
     size = np.array([pixel, -pixel, thickness])
     middle = (np.array(volume.shape[::-1]) - 1) / 2
     points = views.points(np.arange(float(views.rows)), np.arange(float(views.columns)))

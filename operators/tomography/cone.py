@@ -39,11 +39,11 @@ class ConeProjector:
         self.rays = source, points, step, size, *_sharpening(source, points, middle)
         # rows are farthest apart where the rays leave the volume
         corners = np.array([[0, 0], [0, h - 1], [w - 1, 0], [w - 1, h - 1]])
-        reach = np.abs(corners - source[:, None, :2]).max((1, 2))
-        nearest = np.abs(points[..., :2] - source[:, None, :2]).max(2).min(1)
-        taps = k.taps(float((np.abs(step) * (reach + 2) / nearest).max()))
-        height = float(np.abs(source[:, 2]).max()) + depth
-        self.work = (k.buffer_length(depth, height, taps),), (depth + 2 * k.MARGIN,), (views.rows,), (taps, views.rows)
+        far = np.abs(corners - source[:, None, :2]).max((1, 2)) + k.BLOCK
+        near = np.abs(points[..., :2] - source[:, None, :2]).max(2).min(1)
+        taps = k.taps(float((np.abs(step) * far / near).max()))
+        length = k.buffer_length(depth, float(np.abs(source[:, 2]).max()) + depth, taps)
+        self.work = (length,), (depth + 2 * k.MARGIN,), (taps, views.rows), (views.columns, views.rows)
 
     def project(self, x: Tensor) -> Tensor:
         y = torch.empty(len(x), *self.codomain, dtype=x.dtype)
@@ -76,9 +76,8 @@ class ConeProjector:
     def _project(self, volume: Array, projections: Array, part: slice) -> None:
         from invreg.operators.tomography import kernels_cone as k
 
-        views, rows, columns = self.codomain
-        q, g, weights, sums = workspace((self.work[0], self.work[1], self.work[3], (columns, rows)), volume.dtype)
-        index = np.empty(rows, np.int32)
+        q, g, weights, sums = workspace(self.work, volume.dtype)
+        index = np.empty(self.codomain[1], np.int32)
         k.project(volume, *self.rays, part.start, part.stop, q, g, index, weights, sums, projections)
 
     def _weigh(self, projections: Array, start: int, sums: Array) -> None:
@@ -89,7 +88,7 @@ class ConeProjector:
     def _spread(self, sums: Array, first: int, axis: int, part: slice, volume: Array) -> None:
         from invreg.operators.tomography import kernels_cone as k
 
-        q, g, weights = workspace((self.work[0], self.work[1], self.work[3]), volume.dtype)
+        q, g, weights = workspace(self.work[:3], volume.dtype)
         index = np.empty(self.codomain[1], np.int32)
         source, points, step = self.rays[:3]
         k.spread(sums, source, points, step, first, axis, part.start, part.stop, q, g, index, weights, volume)

@@ -10,8 +10,8 @@ about d0, small against d0,
 
 is a sum of contiguous reads: while z(t) - t changes by less than 1 the hat functions of t touch the same three
 neighbours. Each block's q is then read at the rows of the detector by cubic convolution. Both steps are
-explicit sums, and the adjoint applies the same weights transposed, by slabs of whole blocks: no atomics, the same result
-on any number of threads.
+explicit sums, and the adjoint applies the same weights transposed, by slabs of whole blocks: no atomics, the same
+result on any number of threads.
 """
 
 import math
@@ -21,7 +21,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from invreg.operators.tomography.kernels_parallel import _cubic, _cubic_integral
+from invreg.operators.tomography.kernels_parallel import _cubic_integral
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +43,7 @@ def taps(stride: float) -> int:
 
 def buffer_length(depth: int, height: float, taps: int) -> int:
     """Of q for a source at most `height` slices from the first: the volume's shadow, drawn out by the shear."""
-    return depth + math.ceil((2 * height + depth + 2) * STEEPEST * 1.1) + 4 * taps + 32
+    return depth + math.ceil((2 * height + depth + 2) * STEEPEST * 1.1) + 4 * taps + 64
 
 
 @_strict
@@ -75,6 +75,13 @@ def _planes(start: int, stop: int, o: float, d: float, oa: float, slope: float, 
 
 
 @_strict
+def _aperture(stride: float) -> tuple[float, float]:
+    """Width over which a row averages q, and what sharpens it: together with the voxels the variance of the row."""
+    missing = stride**2 / 12 - PIXEL_VARIANCE
+    return math.sqrt(12 * max(missing, 0.0)), max(-missing, 0.0) / 2
+
+
+@_strict
 def _heights(zs: float, t0: float, stride: float, rows: int, half: float, bend: float, depth: int) -> tuple[int, int]:
     """The t at which q is needed by a row and may see the volume: first and one beyond the last."""
     end = t0 + (rows - 1) * stride
@@ -88,14 +95,25 @@ def _heights(zs: float, t0: float, stride: float, rows: int, half: float, bend: 
 
 
 @_strict
-def _whole(count: float) -> int:
-    return math.floor(count) // LANES * LANES
-
-
-@_strict
-def _filled(count: int) -> int:
-    """As many as fill the lanes: what is computed beyond is 0, or beyond what is read."""
-    return -(-count // LANES) * LANES
+def _crossing(
+    source: Array, points: Array, step: Array, view: int, u: int, rows: int, axis: int, begin: int, block: int,
+    n: int, na: int, depth: int,
+) -> tuple[int, int, float, float, float, int, int]:  # fmt: skip
+    """How the rays of a column cross a block: its first plane and one beyond the last, their slope in the slices, the
+    height of the first row at the middle of the block, that from row to row, and the heights between which q is needed.
+    """
+    o, oa, zs = source[view, axis], source[view, 1 - axis], source[view, 2]
+    d, da = points[view, u, axis] - o, points[view, u, 1 - axis] - oa
+    if abs(d) < abs(da) or (axis == 1 and abs(d) == abs(da)):  # the other axis drives
+        return 0, 0, 0.0, 0.0, 0.0, 0, 0
+    first, last = _planes(begin, min(begin + block, n), o, d, oa, da / d, na)
+    d0 = begin + (block - 1) / 2 - o
+    if first >= last or d0 == 0:
+        return 0, 0, 0.0, 0.0, 0.0, 0, 0
+    stride = d0 / d * step[view]
+    t0 = zs + d0 / d * (points[view, u, 2] - zs) - (rows - 1) / 2 * stride
+    low, high = _heights(zs, t0, stride, rows, _aperture(stride)[0] / 2, (block - 1) / 2 / abs(d0), depth)
+    return (first, last, da / d, t0, stride, low, high) if low < high else (0, 0, 0.0, 0.0, 0.0, 0, 0)
 
 
 @_strict
@@ -111,13 +129,6 @@ def _length(source: Array, point: Array, step: float, row: int, rows: int, size:
     x, y = point[0] - source[0], point[1] - source[1]
     z = point[2] - source[2] + (row - (rows - 1) / 2) * step
     return math.sqrt((x * size[0]) ** 2 + (y * size[1]) ** 2 + (z * size[2]) ** 2) / max(abs(x), abs(y))
-
-
-@_strict
-def _aperture(stride: float) -> tuple[float, float]:
-    """Width over which a row averages q, and what sharpens it: together with the voxels the variance of the row."""
-    missing = stride**2 / 12 - PIXEL_VARIANCE
-    return math.sqrt(12 * max(missing, 0.0)), max(-missing, 0.0) / 2
 
 
 @_strict
@@ -248,7 +259,8 @@ def project(
     """The views start..stop of `projections` (view, row, column), of a volume with the axes (y, x, z).
 
     source (view, 3); points (view, column, 3), the bins of the row at the middle of the detector; step (view,), slices
-    from row to row; size (3,), of a voxel; beside (view, column), sharpening by the columns `reach` away. q, g, index, weights (tap, row) and sums (column, row) are work space.
+    from row to row; size (3,), of a voxel; beside (view, column), sharpening by the columns `reach` away. q, g, index,
+    weights (tap, row) and sums (column, row) are work space.
     """
     h, w, depth = volume.shape
     columns, rows = sums.shape
@@ -266,21 +278,13 @@ def project(
                 begin, block = plane, _block(plane, o)
                 plane += block
                 d0 = begin + (block - 1) / 2 - o
-                bend = (block - 1) / 2 / abs(d0) if block > 1 else 0.0
                 for u in range(columns):
-                    d, da = points[view, u, axis] - o, points[view, u, 1 - axis] - oa
-                    if abs(d) < abs(da) or (axis == 1 and abs(d) == abs(da)):
-                        continue
-                    slope = da / d
-                    first, last = _planes(begin, min(plane, n), o, d, oa, slope, na)
+                    first, last, slope, t0, stride, low, high = _crossing(
+                        source, points, step, view, u, rows, axis, begin, block, n, na, depth
+                    )
                     if first >= last:
                         continue
-                    stride = d0 / d * step[view]
-                    t0 = zs + d0 / d * (points[view, u, 2] - zs) - (rows - 1) / 2 * stride
                     width, sharpen = _aperture(stride)
-                    low, high = _heights(zs, t0, stride, rows, width / 2, bend, depth)
-                    if low >= high:
-                        continue
                     q[: high - low + 2 * guard] = 0
                     for p in range(first, last):
                         delta = (p - o - d0) / d0
@@ -289,6 +293,8 @@ def project(
                             continue
                         a = oa + (p - o) * slope
                         ia = math.floor(a)
+                        if not -1 <= ia < na:
+                            continue
                         wf = a - ia if ia + 1 < na else 0.0
                         wn = 1 + ia - a if ia >= 0 else 0.0
                         i0 = p * along + max(ia, 0) * across + k0
@@ -296,12 +302,13 @@ def project(
                         _interpolate(flat, i0, i1, wn, wf, k1 - k0, g, MARGIN + k0)
                         t = max(low, math.floor(zs + (k0 - 1 - zs) / (1 + delta)))
                         end = min(high, math.ceil(zs + (k1 - zs) / (1 + delta)) + 1)
-                        tile = _whole(1 / max(abs(delta), 1e-6))
+                        tile = math.floor(1 / max(abs(delta), 1e-6)) // LANES * LANES
                         while t < end:  # shifts within shift..shift + 1
                             count = min(tile, end - t)
                             f0, f1 = delta * (t - zs), delta * (t + count - 1 - zs)
                             shift = math.floor(min(f0, f1))
-                            _shear(g, MARGIN + t + shift, f0 - shift, delta, _filled(count), q, guard + t - low)
+                            whole = -(-count // LANES) * LANES  # what is beyond is 0 or not read
+                            _shear(g, MARGIN + t + shift, f0 - shift, delta, whole, q, guard + t - low)
                             t += count
                     r0, r1 = _rows(t0, stride, rows, low - width / 2 - 4, high + width / 2 + 4)
                     taps = _readings(t0, stride, r0, r1, low - guard, width, sharpen, index, weights)
@@ -358,21 +365,13 @@ def spread(
             begin, block = plane, _block(plane, o)
             plane += block
             d0 = begin + (block - 1) / 2 - o
-            bend = (block - 1) / 2 / abs(d0) if block > 1 else 0.0
             for u in range(columns):
-                d, da = points[view, u, axis] - o, points[view, u, 1 - axis] - oa
-                if abs(d) < abs(da) or (axis == 1 and abs(d) == abs(da)):
-                    continue
-                slope = da / d
-                first, last = _planes(begin, min(plane, n), o, d, oa, slope, na)
+                first, last, slope, t0, stride, low, high = _crossing(
+                    source, points, step, view, u, rows, axis, begin, block, n, na, depth
+                )
                 if first >= last:
                     continue
-                stride = d0 / d * step[view]
-                t0 = zs + d0 / d * (points[view, u, 2] - zs) - (rows - 1) / 2 * stride
                 width, sharpen = _aperture(stride)
-                low, high = _heights(zs, t0, stride, rows, width / 2, bend, depth)
-                if low >= high:
-                    continue
                 q[: high - low + 2 * guard] = 0
                 r0, r1 = _rows(t0, stride, rows, low - width / 2 - 4, high + width / 2 + 4)
                 taps = _readings(t0, stride, r0, r1, low - guard, width, sharpen, index, weights)
@@ -385,17 +384,17 @@ def spread(
                     if k0 >= k1:
                         continue
                     k, half = k0, 1 / (1 + delta)
-                    tile = _whole(0.9 / max(abs(delta * half), 1e-6))
+                    tile = math.floor(0.9 / max(abs(delta * half), 1e-6)) // LANES * LANES
                     while k < k1:  # the heights t with |z(t) - k| < 1 are three of k + shift, k + shift + 1, ...
                         count = min(tile, k1 - k)
                         f0, f1 = -delta * half * (k - zs), -delta * half * (k + count - 1 - zs)
                         shift = math.floor(min(f0, f1) - half) + 1
                         f0 = shift + delta * (k + shift - zs)
-                        _shear_adjoint(q, guard + k + shift - low, f0, delta, _filled(count), g, k)
+                        _shear_adjoint(q, guard + k + shift - low, f0, delta, -(-count // LANES) * LANES, g, k)
                         k += count
                     a = oa + (p - o) * slope
                     ia = math.floor(a)
-                    if ia >= 0:
+                    if 0 <= ia < na:
                         _add(g, k0, 1 + ia - a, k1 - k0, flat, p * along + ia * across + k0)
-                    if ia + 1 < na:
+                    if 0 <= ia + 1 < na:
                         _add(g, k0, a - ia, k1 - k0, flat, p * along + (ia + 1) * across + k0)
