@@ -50,7 +50,7 @@ def buffer_length(depth: int, height: float, taps: int) -> int:
 def _block(start: int, origin: float) -> int:
     """Number of planes of the block that begins at `start`, a power of 2 that divides it."""
     size = BLOCK
-    while size > 1 and size / 2 > STEEPEST * abs(start + (size - 1) / 2 - origin):
+    while size > 1 and (start % size or size / 2 > STEEPEST * abs(start + (size - 1) / 2 - origin)):
         size //= 2
     return size
 
