@@ -36,6 +36,8 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "operators/tomography/kernels_backproject.py",
     "operators/tomography/kernels_bins.py",
     "operators/tomography/kernels_fan.py",
+    "operators/tomography/kernels_cone.py",
+    "operators/tomography/kernels_joseph.py",
     "operators/tomography/kernels_parallel.py",
     "operators/tomography/kernels_vectors.py",
     "priors/kernels_cpu.py",
