@@ -1,0 +1,140 @@
+"""The ray transform on a GPU: tables of the views, and the launches of kernels_triton.py."""
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from invreg.operators.tomography.geometry import Views2D
+from invreg.operators.tomography.geometry3d import Views3D
+
+Array = npt.NDArray[Any]
+
+# bins and voxels a program: neighbours along the rows of memory first
+RAYS = {True: {"ROWS": 1, "COLUMNS": 128}, False: {"ROWS": 4, "COLUMNS": 32}}
+VOXELS = {True: {"SLICES": 1, "LINES": 4, "COLUMNS": 32}, False: {"SLICES": 2, "LINES": 2, "COLUMNS": 32}}
+
+
+class TritonProjector:
+    """Images (batch, *shape) to sinograms (batch, *views.shape) and back, on the tensor's CUDA device.
+
+    The discretisation is Joseph's, with zeros around the image. float64 is computed in float64; the adjoint takes the
+    weights of the forward. Raises RuntimeError where Triton or a CUDA device is missing.
+    """
+
+    def __init__(self, views: Views2D | Views3D, shape: tuple[int, ...], pixel: float, thickness: float) -> None:
+        self.shape, self.codomain = shape, views.shape
+        self.flat = isinstance(views, Views2D)
+        self.volume = (1, *shape) if self.flat else shape
+        self.panel = (1, views.detectors) if isinstance(views, Views2D) else (views.rows, views.columns)
+        space = lifted(views) if isinstance(views, Views2D) else views
+        self.table = views_table(space, pixel, pixel if self.flat else thickness)
+        self.flags = {
+            "FLAT": self.flat,
+            "PARALLEL": views.parallel,
+            "CURVED": views.curved,
+            "UPRIGHT": space.upright,
+            "STEEP": not self.flat and (not space.upright or steep(space, pixel / thickness)),
+        }
+        self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}  # memos of what the arguments imply
+
+    def project(self, x: Tensor) -> Tensor:
+        y = x.new_empty(len(x), *self.codomain)
+        rows, columns = self.panel
+        tile = RAYS[self.flat]
+        tiles = -(-rows // tile["ROWS"]) * -(-columns // tile["COLUMNS"])
+        import triton.language as tl
+
+        index = tl.int32 if math.prod(self.volume) < 2**31 else tl.int64
+        self._launch("joseph", tiles * self.codomain[0] * len(x), x, y, INDEX=index, **tile)
+        return y
+
+    def backproject(self, y: Tensor) -> Tensor:
+        x = y.new_empty(len(y), *self.shape)
+        tile = VOXELS[self.flat]
+        tiles = math.prod(-(-n // size) for n, size in zip(self.volume, tile.values(), strict=True))
+        self._launch("joseph_adjoint", tiles * len(y), x, y, **tile)
+        return x
+
+    def _launch(self, name: str, programs: int, x: Tensor, y: Tensor, **constants: Any) -> None:
+        kernels = ready(x.device)
+        key = x.device, x.dtype
+        if key not in self._tables:
+            self._tables[key] = torch.from_numpy(self.table).to(*key)
+        if not programs:
+            return
+        with on(x.device):
+            getattr(kernels, name)[(programs,)](
+                x, y, self._tables[key], self.codomain[0], *self.panel, *self.volume, **self.flags, **constants,
+            )  # fmt: skip
+
+
+def ready(device: torch.device) -> Any:
+    """The module of the kernels. Raises RuntimeError, in one sentence, where they cannot run on `device`."""
+    try:
+        import triton
+
+        from invreg.operators.tomography import kernels_triton
+    except ImportError as error:
+        raise RuntimeError(
+            f'backend "triton" needs the package triton, which does not load here ({error}): install it, or leave '
+            "backend out and give a tensor on the CPU"
+        ) from None
+    if device.type != "cuda" and isinstance(kernels_triton.joseph, triton.JITFunction):
+        raise RuntimeError(
+            f'backend "triton" runs on a CUDA device and the tensor is on {device}: move it and the operator to '
+            '"cuda", or leave backend out'
+        )
+    return kernels_triton
+
+
+def on(device: torch.device) -> Any:
+    """Make `device` the current one, where kernels are launched."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def lifted(views: Views2D) -> Views3D:
+    """The plane as the middle of a space one slice thick, with one row of bins."""
+    source, detector, u = (np.pad(v, ((0, 0), (0, 1))) for v in (views.source, views.detector, views.axis))
+    v = np.broadcast_to([0.0, 0.0, 1.0], u.shape)
+    return Views3D(source, detector, u, v, 1, views.detectors, views.unit, views.parallel, views.curved)
+
+
+def views_table(views: Views3D, pixel: float, thickness: float) -> Array:
+    """The numbers of each view as kernels_triton.py lists them, (view, 28)."""
+    scale = np.array([1 / pixel, -1 / pixel, 1 / thickness])
+    source, detector, u, v = views.source, views.detector, views.u, views.v
+    gap = turn = rise = 0.0
+    if views.parallel:
+        origin, ray, across = detector, source, u
+    elif views.curved:
+        # the arc is about the point of the cylinder's axis at the height of the detector's middle
+        rise = ((detector - source) * v).sum(1, keepdims=True) / (v * v).sum(1, keepdims=True)
+        gap = rise * v
+        ray = detector - source - gap
+        radius = np.linalg.norm(ray, axis=1, keepdims=True)
+        turn = np.linalg.norm(u, axis=1, keepdims=True) / radius
+        origin, across = source, u / turn
+    else:
+        origin, ray, across = source, detector - source, u
+    inverse = np.linalg.inv(np.stack([across, v, ray], axis=2) * scale[:, None])
+    table = np.zeros((len(source), 28))
+    for place, vectors in ((0, origin), (3, ray), (6, across), (9, v), (12, gap)):
+        table[:, place : place + 3] = vectors * scale
+    table[:, 15:16], table[:, 16:25], table[:, 25:26] = turn, inverse.reshape(-1, 9), rise
+    table[:, 26], table[:, 27] = thickness / pixel, pixel
+    return table
+
+
+def steep(views: Views3D, slices: float) -> bool:
+    """Whether an upright ray crosses more slices than columns and rows of voxels; `slices` of one height in a pixel."""
+    if views.parallel:
+        return False
+    ends = np.array([0.0, views.rows - 1.0])  # where the rays of each column rise most
+    rays = views.points(ends, np.arange(float(views.columns))) - views.source[:, None, None]
+    run, rise = np.abs(rays[..., :2]).max(-1), np.abs(rays[..., 2])
+    return bool((rise * slices > (1 - 1e-6) * run).any())

@@ -1,0 +1,83 @@
+"""The GPU's kernels in Triton's interpreter; test_gpu.py runs this file with TRITON_INTERPRET=1 in its own process."""
+
+import numpy as np
+import pytest
+import torch
+from joseph_dense import joseph_matrix
+
+from invreg.operators import ConeBeam, FanBeam2D, Parallel3D, XRay, helix
+from invreg.operators.tomography import gpu
+from invreg.operators.tomography.joseph import JosephProjector
+
+ANGLES = np.array([0.1, np.pi / 4, 2.4])
+CONE = {"pitch": 1.5, "row_pitch": 1.2, "source_origin": 20, "source_detector": 30}
+STEEP = {"pitch": 1.6, "row_pitch": 2.4, "row_centre": 6.0, "source_origin": 9, "source_detector": 14}
+
+PLANES = {
+    "fan": FanBeam2D(ANGLES, 15, 1.3, 6.6, source_origin=20, source_detector=30),
+    "arc": FanBeam2D(ANGLES, 15, 1.3, 6.6, source_origin=20, source_detector=30, curved=True),
+    "near": FanBeam2D(ANGLES, 13, 3.8, 5.6, source_origin=7, source_detector=12),
+    "near arc": FanBeam2D(ANGLES, 13, 1.8, 5.6, source_origin=7, source_detector=12, curved=True),
+}
+SPACES = {
+    "parallel": Parallel3D(ANGLES, 4, 9, 1.0, 1.2, 3.7),
+    "cone": ConeBeam(ANGLES, 4, 8, centre=3.3, **CONE),
+    "tilted": ConeBeam(ANGLES, 4, 8, centre=3.3, tilt=(0.1, -0.2, 0.15), **CONE),
+    "helix": ConeBeam(ANGLES, 4, 8, centre=3.3, heights=helix(ANGLES, 4.0), **CONE),
+    "cylinder": ConeBeam(ANGLES, 4, 8, centre=3.3, row_centre=1.2, curved=True, **CONE),
+    "steep": ConeBeam(ANGLES[:2], 9, 6, **STEEP),
+    "steep cylinder": ConeBeam(ANGLES[:2], 9, 6, curved=True, **STEEP),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    """The interpreter takes as long for a few lanes as for many: tiles as large as the images, but more than one."""
+    monkeypatch.setattr(gpu, "RAYS", {True: {"ROWS": 1, "COLUMNS": 8}, False: {"ROWS": 8, "COLUMNS": 4}})
+    monkeypatch.setattr(
+        gpu,
+        "VOXELS",
+        {True: {"SLICES": 1, "LINES": 8, "COLUMNS": 8}, False: {"SLICES": 4, "LINES": 4, "COLUMNS": 8}},
+    )
+
+
+def compare(geometry, shape, pixel, thickness, dtype, batch=1):
+    """Both directions against the dense matrix."""
+    matrix = joseph_matrix(geometry, shape, pixel, thickness)
+    A = XRay(geometry, shape, pixel, slice_thickness=thickness, backend="triton")
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(batch, *shape, dtype=dtype, generator=generator)
+    y = torch.rand(batch, *geometry.shape, dtype=dtype, generator=generator)
+    accuracy = 3e-6 if dtype == torch.float32 else 1e-14
+    for got, expected in (
+        (A(x), x.reshape(batch, -1).double().numpy() @ matrix.T),
+        (A.adjoint(y), y.reshape(batch, -1).double().numpy() @ matrix),
+    ):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got.reshape(expected.shape), expected, rtol=0, atol=accuracy * expected.max())
+
+
+@pytest.mark.parametrize("geometry", PLANES.values(), ids=PLANES)
+def test_the_plane_is_joseph_s_interpolation(geometry):
+    compare(geometry, (9, 8), 0.9, None, torch.float64)
+
+
+@pytest.mark.parametrize("geometry", SPACES.values(), ids=SPACES)
+def test_the_space_is_joseph_s_interpolation(geometry):
+    compare(geometry, (4, 6, 5), 1.1, 0.8, torch.float64)
+
+
+def test_two_images_in_single_precision():
+    compare(PLANES["fan"], (9, 8), 0.9, None, torch.float32, batch=2)
+    compare(SPACES["tilted"], (4, 6, 5), 1.1, 1.4, torch.float32, batch=2)
+
+
+@pytest.mark.parametrize("name", ["helix", "steep cylinder"])
+def test_the_gpu_agrees_with_the_cpu(name):
+    geometry, shape = SPACES[name], (3, 5, 6)
+    x = torch.rand(1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    cpu = JosephProjector(geometry.general(), shape, 1.1, 0.8)
+    gpu = XRay(geometry, shape, 1.1, slice_thickness=0.8, backend="triton")
+    y = cpu.project(x)
+    torch.testing.assert_close(gpu(x), y, rtol=0, atol=1e-13)
+    torch.testing.assert_close(gpu.adjoint(y), cpu.backproject(y), rtol=0, atol=1e-12)
