@@ -15,7 +15,9 @@ from invreg.operators.tomography import (
     Views3D,
     XRay,
     fbp,
+    from_astra,
     helix,
+    to_astra,
 )
 
 __all__ = [
@@ -31,5 +33,7 @@ __all__ = [
     "WeightedLeastSquares",
     "XRay",
     "fbp",
+    "from_astra",
     "helix",
+    "to_astra",
 ]

@@ -1,5 +1,6 @@
 """Tomography: geometries, ray transforms, filtered back-projection."""
 
+from invreg.operators.tomography.astra_geometry import from_astra, to_astra
 from invreg.operators.tomography.filters import fbp
 from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D, Views2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Parallel3D, Views3D, helix
@@ -16,5 +17,7 @@ __all__ = [
     "Views3D",
     "XRay",
     "fbp",
+    "from_astra",
     "helix",
+    "to_astra",
 ]
