@@ -5,7 +5,7 @@ import pytest
 import torch
 from joseph_dense import joseph_matrix
 
-from invreg.operators import ConeBeam, FanBeam2D, Parallel3D, XRay, helix
+from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, XRay, helix
 from invreg.operators.tomography import gpu
 from invreg.operators.tomography.joseph import JosephProjector
 
@@ -70,6 +70,23 @@ def test_the_space_is_joseph_s_interpolation(geometry):
 def test_two_images_in_single_precision():
     compare(PLANES["fan"], (9, 8), 0.9, None, torch.float32, batch=2)
     compare(SPACES["tilted"], (4, 6, 5), 1.1, 1.4, torch.float32, batch=2)
+
+
+@pytest.mark.parametrize("pitch", [0.8, 2.5], ids=["sharpened", "averaged"])
+@pytest.mark.parametrize("turn", [1, -1], ids=["rising", "falling"])
+def test_parallel_rays_are_those_of_the_cpu(pitch, turn):
+    """Bins at rising and falling places, some beyond the image; rows and columns, one image and two."""
+    angles = np.array([0.1, 0.7, np.pi / 4, 1.4, 2.5, 3.3]) + (0 if turn > 0 else np.pi)
+    for dtype, accuracy, g in (
+        (torch.float32, 1e-6, Parallel2D(angles, 23, pitch, 8.6)),
+        (torch.float64, 1e-13, Parallel2D(angles[:2], 23, pitch, 8.6)),
+    ):
+        x = torch.rand(2, 12, 9, dtype=dtype, generator=torch.Generator().manual_seed(1))
+        cpu, gpu = (XRay(g, (12, 9), 0.9, backend=name) for name in ("numba", "triton"))
+        y = cpu(x)
+        torch.testing.assert_close(gpu(x), y, rtol=0, atol=accuracy * float(y.max()))
+        back = cpu.adjoint(y)
+        torch.testing.assert_close(gpu.adjoint(y), back, rtol=0, atol=accuracy * float(back.max()))
 
 
 @pytest.mark.parametrize("name", ["helix", "steep cylinder"])

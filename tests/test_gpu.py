@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, XRay, helix
+from invreg.operators.tomography import gpu, gpu_parallel
 
 FOLDER = Path(__file__).parent
 ANGLES = np.linspace(0, 2 * np.pi, 90, endpoint=False)
@@ -38,27 +39,45 @@ def test_a_tensor_on_the_cpu_is_refused_in_one_sentence(geometry):
         XRay(geometry, (16, 16), 1.0, backend="triton")(torch.zeros(16, 16))
 
 
-INTEGERS = {"views": 1, "rows": 1, "columns": 1, "depth": 1, "height": 1, "width": 1}
+FLAT = {"FLAT": True, "PARALLEL": False, "CURVED": False, "UPRIGHT": True, "STEEP": False}
+SPACE = {"FLAT": False, "PARALLEL": False, "CURVED": True, "UPRIGHT": False, "STEEP": True}
+BEAM = {"FLAT": False, "PARALLEL": True, "CURVED": False, "UPRIGHT": True, "STEEP": False}
+COMPILED = {
+    "plane": ("joseph", {**FLAT, **gpu.RAYS[True], "INDEX": "int32"}),
+    "plane, adjoint": ("joseph_adjoint", {**FLAT, **gpu.VOXELS[True]}),
+    "space": ("joseph", {**SPACE, **gpu.RAYS[False], "INDEX": "int64"}),
+    "space, adjoint": ("joseph_adjoint", {**SPACE, **gpu.VOXELS[False]}),
+    "beam": ("joseph", {**BEAM, **gpu.RAYS[False], "INDEX": "int32"}),
+    "beam, adjoint": ("joseph_adjoint", {**BEAM, **gpu.VOXELS[False]}),
+    "sum": ("shear_sum", gpu_parallel.SUM),
+    "spread": ("shear_spread", gpu_parallel.SPREAD),
+    "resample": ("resample", {"TAPS": 7, "BINS": gpu_parallel.LANES}),
+    "resample, adjoint": ("resample_adjoint", {"TAPS": 7, "PLACES": gpu_parallel.LANES}),
+}
+INTEGERS = ["views", "rows", "columns", "depth", "height", "width", "length", "bins", "total_views", "most"]
+POINTERS = {"shift": "*fp64", "slope": "*fp64", "first": "*i32", "start": "*i32", "chosen": "*i32"}
 
 
-@pytest.mark.parametrize("kernel", ["joseph", "joseph_adjoint"])
-@pytest.mark.parametrize("flat", [True, False], ids=["plane", "space"])
+@pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("ones", [True, False], ids=["all of one", "any size"])
-def test_the_kernels_compile_for_a_cuda_device(kernel, flat, ones):
+def test_the_kernels_compile_for_a_cuda_device(name, ones):
     """To machine code, which needs no device. Triton takes arguments that are 1 as constants, with other rules."""
     compiler = pytest.importorskip("triton.compiler", exc_type=ImportError)
     import triton.language as tl
     from triton.backends.compiler import GPUTarget
 
-    from invreg.operators.tomography import gpu, kernels_triton
+    from invreg.operators.tomography import kernels_triton, kernels_triton_parallel
 
-    function = getattr(kernels_triton, kernel)
-    constants = {"FLAT": flat, "PARALLEL": False, "CURVED": not flat, "UPRIGHT": flat, "STEEP": not flat}
-    constants |= {"INDEX": tl.int32} if kernel == "joseph" else {}
-    constants |= gpu.RAYS[flat] if kernel == "joseph" else gpu.VOXELS[flat]
-    constants |= INTEGERS if ones else {}
-    kinds = {name: "constexpr" if name in constants else "i32" for name in function.arg_names}
-    kinds |= dict.fromkeys(("volume", "projections", "table"), "*fp32")
+    kernel, constants = COMPILED[name]
+    function = getattr(kernels_triton, kernel, None) or getattr(kernels_triton_parallel, kernel)
+    arguments = [argument for argument in function.arg_names if argument not in constants]
+    ones_here = {argument: 1 for argument in arguments if ones and argument in INTEGERS}
+    constants = {**constants, **ones_here}
+    if "INDEX" in constants:
+        constants["INDEX"] = getattr(tl, constants["INDEX"])
+    integers = (*INTEGERS, "margin", "size")
+    kinds = {a: "i32" if a in integers else POINTERS.get(a, "*fp32") for a in function.arg_names}
+    kinds |= dict.fromkeys(constants, "constexpr")
     made = compiler.compile(compiler.ASTSource(function, kinds, constants), target=GPUTarget("cuda", 90, 32))
     assert made.asm["cubin"]
 

@@ -46,6 +46,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "operators/tomography/kernels_joseph.py",
     "operators/tomography/kernels_parallel.py",
     "operators/tomography/kernels_triton.py",
+    "operators/tomography/kernels_triton_parallel.py",
     "priors/kernels_cpu.py",
 }
 

@@ -1,8 +1,8 @@
-"""The ray transform on a GPU: tables of the views, and the launches of kernels_triton.py."""
+"""The ray transform on a GPU by Joseph's interpolation: tables of the views, and the launches of kernels_triton.py."""
 
 import math
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,17 +68,24 @@ class TritonProjector:
         if not programs:
             return
         with on(x.device):
-            getattr(kernels, name)[(programs,)](
+            getattr(kernels.joseph, name)[(programs,)](
                 x, y, self._tables[key], self.codomain[0], *self.panel, *self.volume, **self.flags, **constants,
             )  # fmt: skip
 
 
+class Kernels(NamedTuple):
+    """The modules of Triton kernels."""
+
+    joseph: Any
+    parallel: Any
+
+
 def ready(device: torch.device) -> Any:
-    """The module of the kernels. Raises RuntimeError, in one sentence, where they cannot run on `device`."""
+    """The modules of the kernels. Raises RuntimeError, in one sentence, where they cannot run on `device`."""
     try:
         import triton
 
-        from invreg.operators.tomography import kernels_triton
+        from invreg.operators.tomography import kernels_triton, kernels_triton_parallel
     except ImportError as error:
         raise RuntimeError(
             f'backend "triton" needs the package triton, which does not load here ({error}): install it, or leave '
@@ -89,7 +96,7 @@ def ready(device: torch.device) -> Any:
             f'backend "triton" runs on a CUDA device and the tensor is on {device}: move it and the operator to '
             '"cuda", or leave backend out'
         )
-    return kernels_triton
+    return Kernels(kernels_triton, kernels_triton_parallel)
 
 
 def on(device: torch.device) -> Any:

@@ -34,7 +34,8 @@ class XRay(External):
 
     - "numba", on the CPU (tensors elsewhere are copied there and back): parallel.py, fan.py, cone.py, and joseph.py
       for any other views in space.
-    - "triton", on a GPU: Joseph's interpolation (1982) along each ray, gathered in both directions.
+    - "triton", on a GPU, gathered in both directions: gpu_parallel.py for parallel rays in a plane, with the results
+      of the CPU, and gpu.py for all others, by Joseph's interpolation (1982) along each ray.
     - "astra", on a GPU with astra-toolbox installed (GPL-3): its own kernels, whose pair is not exactly matched.
 
     Raises ValueError for a source inside the image, a detector that the image's shadow misses in all views, sizes
@@ -122,6 +123,10 @@ def default_backend(device: torch.device) -> Backend:
 def _projector(A: XRay, backend: str) -> Projector:
     views, shape, pixel, thickness = A.geometry.general(), A.domain.shape, A.pixel_size, A.slice_thickness
     if backend == "triton":
+        if isinstance(views, Views2D) and views.parallel:
+            from invreg.operators.tomography.gpu_parallel import TritonParallelProjector
+
+            return TritonParallelProjector(views, shape, pixel)
         from invreg.operators.tomography.gpu import TritonProjector
 
         return TritonProjector(views, shape, pixel, thickness)
