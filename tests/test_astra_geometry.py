@@ -1,5 +1,7 @@
 """Geometries to and from ASTRA: against its own dictionaries, its sinograms and where it projects points."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -149,6 +151,17 @@ def test_what_cannot_be_read_is_told(geometry, told):
 def test_an_arc_in_a_plane_is_not_astra_s():
     with pytest.raises(ValueError, match="ASTRA has no curved detector in a plane"):
         to_astra(FanBeam2D(ANGLES, 30, 1.2, curved=True, **FAN))
+
+
+def test_an_arc_that_bends_away_is_told():
+    """ASTRA's arcs bend by the hand of (u, v): the same vectors with v reversed project elsewhere there."""
+    left = to_astra(SPACES["cylinder"])
+    left["Vectors"][:, 9:12] *= -1
+    with pytest.raises(ValueError, match="in view 0 the arc bends away from the source in ASTRA's convention"):
+        from_astra(left)
+    views = SPACES["cylinder"].general()
+    with pytest.raises(ValueError, match="reverse v and the rows"):
+        to_astra(replace(views, v=-views.v))
 
 
 def test_views_of_one_kind_are_kept():

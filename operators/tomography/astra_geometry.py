@@ -24,7 +24,8 @@ VECTORS = {"parallel_vec": 6, "fanflat_vec": 6, "parallel3d_vec": 12, "cone_vec"
 def to_astra(geometry: Geometry2D | Geometry3D) -> dict[str, Any]:
     """What `astra.create_proj_geom` returns for the views of `geometry`, with one row of vectors a view.
 
-    Raises ValueError for a curved detector in a plane, which ASTRA does not have.
+    Raises ValueError for a curved detector in a plane, which ASTRA does not have, and for one in space with u x v
+    away from the source: ASTRA's arcs bend the other way then.
     """
     views = geometry.general()
     if isinstance(views, Views2D):
@@ -36,6 +37,7 @@ def to_astra(geometry: Geometry2D | Geometry3D) -> dict[str, Any]:
     kind = "parallel3d_vec" if views.parallel else "cyl_cone_vec" if views.curved else "cone_vec"
     parts = [views.source, views.detector, views.u, views.v]
     if views.curved:
+        _refuse_left_hand(views)
         parts.append(np.linalg.norm(across_axis(views.detector - views.source, views.v), axis=1, keepdims=True))
     size = {"DetectorRowCount": views.rows, "DetectorColCount": views.columns}
     return {"type": kind, **size, "Vectors": np.hstack(parts)}
@@ -87,7 +89,17 @@ def _from_vectors(geometry: dict[str, Any], kind: str, unit: str) -> Views2D | V
                 f"in view {view} the cylinder's radius is {vectors[view, 12]:g} and the source {radius[view]:g} from "
                 "the detector's middle; only cylinders about the source are known here"
             )
+        _refuse_left_hand(views)
     return views
+
+
+def _refuse_left_hand(views: Views3D) -> None:
+    left = ((views.source - views.detector) * np.cross(views.u, views.v)).sum(1) < 0
+    if left.any():
+        raise ValueError(
+            f"in view {int(np.argmax(left))} the arc bends away from the source in ASTRA's convention, where u x v "
+            "points to the centre of the arc: reverse v and the rows of the data"
+        )
 
 
 def across_axis(vectors: Array, axis: Array) -> Array:
