@@ -19,6 +19,7 @@ from invreg.operators.tomography import (
     helix,
     to_astra,
 )
+from invreg.operators.tomography import plot as plot_geometry
 
 __all__ = [
     "ConeBeam",
@@ -35,5 +36,6 @@ __all__ = [
     "fbp",
     "from_astra",
     "helix",
+    "plot_geometry",
     "to_astra",
 ]

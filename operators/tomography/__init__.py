@@ -5,6 +5,7 @@ from invreg.operators.tomography.filters import fbp
 from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D, Views2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Parallel3D, Views3D, helix
 from invreg.operators.tomography.normal import ToeplitzNormal
+from invreg.operators.tomography.plot import plot
 from invreg.operators.tomography.xray import XRay
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "fbp",
     "from_astra",
     "helix",
+    "plot",
     "to_astra",
 ]
