@@ -33,12 +33,10 @@ SPACES = {
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """The interpreter takes as long for a few lanes as for many: tiles as large as the images, but more than one."""
-    monkeypatch.setattr(gpu, "RAYS", {True: {"ROWS": 1, "COLUMNS": 8}, False: {"ROWS": 8, "COLUMNS": 4}})
-    monkeypatch.setattr(
-        gpu,
-        "VOXELS",
-        {True: {"SLICES": 1, "LINES": 8, "COLUMNS": 8}, False: {"SLICES": 4, "LINES": 4, "COLUMNS": 8}},
-    )
+    tiles = {"aligned": {"ROWS": 4, "COLUMNS": 8}, "free": {"ROWS": 8, "COLUMNS": 4}}
+    monkeypatch.setattr(gpu, "RAYS", {"plane": {"ROWS": 1, "COLUMNS": 8}, **tiles})
+    tile, flat = {"SLICES": 4, "LINES": 4, "COLUMNS": 8}, {"SLICES": 1, "LINES": 8, "COLUMNS": 8}
+    monkeypatch.setattr(gpu, "VOXELS", {"plane": flat, "aligned": tile, "free": tile})
 
 
 def compare(geometry, shape, pixel, thickness, dtype, batch=1):

@@ -41,14 +41,18 @@ def test_a_tensor_on_the_cpu_is_refused_in_one_sentence(geometry):
 
 FLAT = {"FLAT": True, "PARALLEL": False, "CURVED": False, "UPRIGHT": True, "STEEP": False}
 SPACE = {"FLAT": False, "PARALLEL": False, "CURVED": True, "UPRIGHT": False, "STEEP": True}
+CONE_BEAM = {"FLAT": False, "PARALLEL": False, "CURVED": False, "UPRIGHT": True, "STEEP": False}
 BEAM = {"FLAT": False, "PARALLEL": True, "CURVED": False, "UPRIGHT": True, "STEEP": False}
 COMPILED = {
-    "plane": ("joseph", {**FLAT, **gpu.RAYS[True], "INDEX": "int32"}),
-    "plane, adjoint": ("joseph_adjoint", {**FLAT, **gpu.VOXELS[True]}),
-    "space": ("joseph", {**SPACE, **gpu.RAYS[False], "INDEX": "int64"}),
-    "space, adjoint": ("joseph_adjoint", {**SPACE, **gpu.VOXELS[False]}),
-    "beam": ("joseph", {**BEAM, **gpu.RAYS[False], "INDEX": "int32"}),
-    "beam, adjoint": ("joseph_adjoint", {**BEAM, **gpu.VOXELS[False]}),
+    "plane": ("joseph", {**FLAT, **gpu.RAYS["plane"], "INDEX": "int32"}),
+    "plane, adjoint": ("joseph_adjoint", {**FLAT, **gpu.VOXELS["plane"]}),
+    "space": ("joseph", {**SPACE, **gpu.RAYS["free"], "INDEX": "int64"}),
+    "space, adjoint": ("joseph_adjoint", {**SPACE, **gpu.VOXELS["free"]}),
+    "cone": ("joseph", {**CONE_BEAM, **gpu.RAYS["aligned"], "INDEX": "int32"}),
+    "cone, adjoint": ("joseph_adjoint", {**CONE_BEAM, **gpu.VOXELS["aligned"]}),
+    "cone, lengths": ("weigh", {k: v for k, v in {**CONE_BEAM, **gpu.RAYS["aligned"]}.items() if k != "FLAT"}),
+    "beam": ("joseph", {**BEAM, **gpu.RAYS["aligned"], "INDEX": "int32"}),
+    "beam, adjoint": ("joseph_adjoint", {**BEAM, **gpu.VOXELS["aligned"]}),
     "sum": ("shear_sum", gpu_parallel.SUM),
     "spread": ("shear_spread", gpu_parallel.SPREAD),
     "resample": ("resample", {"TAPS": 7, "BINS": gpu_parallel.LANES}),

@@ -14,23 +14,33 @@ from invreg.operators.tomography.geometry3d import Views3D
 
 Array = npt.NDArray[Any]
 
-# bins and voxels a program: neighbours along the rows of memory first
-RAYS = {True: {"ROWS": 1, "COLUMNS": 128}, False: {"ROWS": 4, "COLUMNS": 32}}
-VOXELS = {True: {"SLICES": 1, "LINES": 4, "COLUMNS": 32}, False: {"SLICES": 2, "LINES": 2, "COLUMNS": 32}}
+# bins and voxels a program: 128 threads, which in "aligned" views take eight rows or slices each and share what belongs
+# to the column
+RAYS = {
+    "plane": {"ROWS": 1, "COLUMNS": 128},
+    "aligned": {"ROWS": 8, "COLUMNS": 128},
+    "free": {"ROWS": 4, "COLUMNS": 32},
+}
+VOXELS = {
+    "plane": {"SLICES": 1, "LINES": 4, "COLUMNS": 32},
+    "aligned": {"SLICES": 8, "LINES": 4, "COLUMNS": 32},
+    "free": {"SLICES": 2, "LINES": 2, "COLUMNS": 32},
+}
 
 
 class TritonProjector:
     """Images (batch, *shape) to sinograms (batch, *views.shape) and back, on the tensor's CUDA device.
 
     The discretisation is Joseph's, with zeros around the image. float64 is computed in float64; the adjoint takes the
-    weights of the forward. Raises RuntimeError where Triton or a CUDA device is missing.
+    weights of the forward. Each direction needs as much memory again as what it is given. Raises RuntimeError where
+    Triton or a CUDA device is missing.
     """
 
     def __init__(self, views: Views2D | Views3D, shape: tuple[int, ...], pixel: float, thickness: float) -> None:
-        self.shape, self.codomain = shape, views.shape
+        self.shape, self.codomain = tuple(map(int, shape)), tuple(map(int, views.shape))  # no numpy: Triton refuses it
         self.flat = isinstance(views, Views2D)
-        self.volume = (1, *shape) if self.flat else shape
-        self.panel = (1, views.detectors) if isinstance(views, Views2D) else (views.rows, views.columns)
+        self.volume = (1, *self.shape)[-3:]
+        self.panel = (1, *self.codomain[1:])[-2:]
         space = lifted(views) if isinstance(views, Views2D) else views
         self.table = views_table(space, pixel, pixel if self.flat else thickness)
         self.flags = {
@@ -40,37 +50,47 @@ class TritonProjector:
             "UPRIGHT": space.upright,
             "STEEP": not self.flat and (not space.upright or steep(space, pixel / thickness)),
         }
+        aligned = space.upright and not self.flags["STEEP"]
+        self.kind = "plane" if self.flat else "aligned" if aligned else "free"
         self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}  # memos of what the arguments imply
 
     def project(self, x: Tensor) -> Tensor:
-        y = x.new_empty(len(x), *self.codomain)
-        rows, columns = self.panel
-        tile = RAYS[self.flat]
-        tiles = -(-rows // tile["ROWS"]) * -(-columns // tile["COLUMNS"])
         import triton.language as tl
 
-        index = tl.int32 if math.prod(self.volume) < 2**31 else tl.int64
-        self._launch("joseph", tiles * self.codomain[0] * len(x), x, y, INDEX=index, **tile)
+        kernels, table = ready(x.device).joseph, self.table_on(x)
+        y = x.new_empty(len(x), *self.codomain)
+        sizes = {"INDEX": tl.int32 if math.prod(self.volume) < 2**31 else tl.int64, **RAYS[self.kind]}
+        with on(x.device):
+            if programs := self._tiles(y):
+                kernels.joseph[(programs,)](
+                    x, x.mT.contiguous(), y, table, self.codomain[0], *self.panel, *self.volume, **self.flags, **sizes
+                )
         return y
 
     def backproject(self, y: Tensor) -> Tensor:
-        x = y.new_empty(len(y), *self.shape)
-        tile = VOXELS[self.flat]
-        tiles = math.prod(-(-n // size) for n, size in zip(self.volume, tile.values(), strict=True))
-        self._launch("joseph_adjoint", tiles * len(y), x, y, **tile)
+        kernels, table = ready(y.device).joseph, self.table_on(y)
+        x, weighed, tile = y.new_empty(len(y), *self.shape), torch.empty_like(y), VOXELS[self.kind]
+        flags = {name: flag for name, flag in self.flags.items() if name != "FLAT"}
+        voxels = math.prod(-(-n // size) for n, size in zip(self.volume, tile.values(), strict=True))
+        with on(y.device):
+            if programs := self._tiles(y):
+                kernels.weigh[(programs,)](y, weighed, table, self.codomain[0], *self.panel, **flags, **RAYS[self.kind])
+                kernels.joseph_adjoint[(voxels * len(y),)](
+                    x, weighed, table, self.codomain[0], *self.panel, *self.volume, **self.flags, **tile
+                )
         return x
 
-    def _launch(self, name: str, programs: int, x: Tensor, y: Tensor, **constants: Any) -> None:
-        kernels = ready(x.device)
+    def table_on(self, x: Tensor) -> Tensor:
+        """The numbers of the views in the device and precision of `x`."""
         key = x.device, x.dtype
         if key not in self._tables:
             self._tables[key] = torch.from_numpy(self.table).to(*key)
-        if not programs:
-            return
-        with on(x.device):
-            getattr(kernels.joseph, name)[(programs,)](
-                x, y, self._tables[key], self.codomain[0], *self.panel, *self.volume, **self.flags, **constants,
-            )  # fmt: skip
+        return self._tables[key]
+
+    def _tiles(self, y: Tensor) -> int:
+        """How many programs the bins of `y` take."""
+        tiles = [-(-n // size) for n, size in zip(self.panel, RAYS[self.kind].values(), strict=True)]
+        return math.prod(tiles) * self.codomain[0] * len(y)
 
 
 class Kernels(NamedTuple):

@@ -27,8 +27,8 @@ class TritonParallelProjector:
     """
 
     def __init__(self, views: Views2D, shape: tuple[int, ...], pixel: float) -> None:
-        self.shape, self.codomain = shape, views.shape
-        self.halves = [_Half(half) for half in ParallelProjector(views, shape, pixel).halves]
+        self.shape, self.codomain = tuple(map(int, shape)), tuple(map(int, views.shape))  # no numpy: Triton refuses it
+        self.halves = [_Half(half) for half in ParallelProjector(views, self.shape, pixel).halves]
 
     def project(self, x: Tensor) -> Tensor:
         kernels = ready(x.device).parallel
