@@ -9,9 +9,9 @@ from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, XRay, 
 from invreg.operators.tomography import gpu
 from invreg.operators.tomography.joseph import JosephProjector
 
-ANGLES = np.array([0.1, np.pi / 4, 2.4])
+ANGLES = np.array([np.pi / 4, 2.5])
 CONE = {"pitch": 1.5, "row_pitch": 1.2, "source_origin": 20, "source_detector": 30}
-STEEP = {"pitch": 1.6, "row_pitch": 2.4, "row_centre": 6.0, "source_origin": 9, "source_detector": 14}
+STEEP = {"pitch": 2.4, "row_pitch": 3.0, "row_centre": 4.4, "source_origin": 9, "source_detector": 14}
 
 PLANES = {
     "fan": FanBeam2D(ANGLES, 15, 1.3, 6.6, source_origin=20, source_detector=30),
@@ -20,13 +20,13 @@ PLANES = {
     "near arc": FanBeam2D(ANGLES, 13, 1.8, 5.6, source_origin=7, source_detector=12, curved=True),
 }
 SPACES = {
-    "parallel": Parallel3D(ANGLES, 4, 9, 1.0, 1.2, 3.7),
-    "cone": ConeBeam(ANGLES, 4, 8, centre=3.3, **CONE),
-    "tilted": ConeBeam(ANGLES, 4, 8, centre=3.3, tilt=(0.1, -0.2, 0.15), **CONE),
-    "helix": ConeBeam(ANGLES, 4, 8, centre=3.3, heights=helix(ANGLES, 4.0), **CONE),
-    "cylinder": ConeBeam(ANGLES, 4, 8, centre=3.3, row_centre=1.2, curved=True, **CONE),
-    "steep": ConeBeam(ANGLES[:2], 9, 6, **STEEP),
-    "steep cylinder": ConeBeam(ANGLES[:2], 9, 6, curved=True, **STEEP),
+    "parallel": Parallel3D(ANGLES, 3, 7, 1.0, 1.2, 2.7),
+    "cone": ConeBeam(ANGLES, 3, 6, centre=2.3, **CONE),
+    "tilted": ConeBeam(ANGLES, 3, 6, centre=2.3, tilt=(0.1, -0.2, 0.15), **CONE),
+    "helix": ConeBeam(ANGLES, 3, 6, centre=2.3, heights=helix(ANGLES, 4.0), **CONE),
+    "cylinder": ConeBeam(ANGLES, 3, 6, centre=2.3, row_centre=0.8, curved=True, **CONE),
+    "steep": ConeBeam(ANGLES, 7, 4, **STEEP),
+    "steep cylinder": ConeBeam(ANGLES, 7, 4, curved=True, **STEEP),
 }
 
 
@@ -57,24 +57,24 @@ def compare(geometry, shape, pixel, thickness, dtype, batch=1):
 
 @pytest.mark.parametrize("geometry", PLANES.values(), ids=PLANES)
 def test_the_plane_is_joseph_s_interpolation(geometry):
-    compare(geometry, (9, 8), 0.9, None, torch.float64)
+    compare(geometry, (9, 7), 0.9, None, torch.float64)
 
 
 @pytest.mark.parametrize("geometry", SPACES.values(), ids=SPACES)
 def test_the_space_is_joseph_s_interpolation(geometry):
-    compare(geometry, (4, 6, 5), 1.1, 0.8, torch.float64)
+    compare(geometry, (3, 5, 4), 1.1, 0.8, torch.float64)
 
 
 def test_two_images_in_single_precision():
     compare(PLANES["fan"], (9, 8), 0.9, None, torch.float32, batch=2)
-    compare(SPACES["tilted"], (4, 6, 5), 1.1, 1.4, torch.float32, batch=2)
+    compare(SPACES["tilted"], (3, 5, 4), 1.1, 1.4, torch.float32, batch=2)
 
 
 @pytest.mark.parametrize("pitch", [0.8, 2.5], ids=["sharpened", "averaged"])
 @pytest.mark.parametrize("turn", [1, -1], ids=["rising", "falling"])
 def test_parallel_rays_are_those_of_the_cpu(pitch, turn):
     """Bins at rising and falling places, some beyond the image; rows and columns, one image and two."""
-    angles = np.array([0.1, 0.7, np.pi / 4, 1.4, 2.5, 3.3]) + (0 if turn > 0 else np.pi)
+    angles = np.array([0.1, np.pi / 4, 1.4, 2.5]) + (0 if turn > 0 else np.pi)
     for dtype, accuracy, g in (
         (torch.float32, 1e-6, Parallel2D(angles, 23, pitch, 8.6)),
         (torch.float64, 1e-13, Parallel2D(angles[:2], 23, pitch, 8.6)),
@@ -87,9 +87,8 @@ def test_parallel_rays_are_those_of_the_cpu(pitch, turn):
         torch.testing.assert_close(gpu.adjoint(y), back, rtol=0, atol=accuracy * float(back.max()))
 
 
-@pytest.mark.parametrize("name", ["helix", "steep cylinder"])
-def test_the_gpu_agrees_with_the_cpu(name):
-    geometry, shape = SPACES[name], (3, 5, 6)
+def test_the_gpu_agrees_with_the_cpu():
+    geometry, shape = SPACES["helix"], (3, 5, 6)
     x = torch.rand(1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     cpu = JosephProjector(geometry.general(), shape, 1.1, 0.8)
     gpu = XRay(geometry, shape, 1.1, slice_thickness=0.8, backend="triton")
