@@ -27,6 +27,8 @@ VOXELS = {
     "free": {"SLICES": 2, "LINES": 2, "COLUMNS": 32},
 }
 
+OPTIONS = {"enable_fp_fusion": True}  # the default until Triton 3.9, which asks to have it said
+
 
 class TritonProjector:
     """Images (batch, *shape) to sinograms (batch, *views.shape) and back, on the tensor's CUDA device.
@@ -63,7 +65,16 @@ class TritonProjector:
         with on(x.device):
             if programs := self._tiles(y):
                 kernels.joseph[(programs,)](
-                    x, x.mT.contiguous(), y, table, self.codomain[0], *self.panel, *self.volume, **self.flags, **sizes
+                    x,
+                    x.mT.contiguous(),
+                    y,
+                    table,
+                    self.codomain[0],
+                    *self.panel,
+                    *self.volume,
+                    **self.flags,
+                    **sizes,
+                    **OPTIONS,
                 )
         return y
 
@@ -74,9 +85,11 @@ class TritonProjector:
         voxels = math.prod(-(-n // size) for n, size in zip(self.volume, tile.values(), strict=True))
         with on(y.device):
             if programs := self._tiles(y):
-                kernels.weigh[(programs,)](y, weighed, table, self.codomain[0], *self.panel, **flags, **RAYS[self.kind])
+                kernels.weigh[(programs,)](
+                    y, weighed, table, self.codomain[0], *self.panel, **flags, **RAYS[self.kind], **OPTIONS
+                )
                 kernels.joseph_adjoint[(voxels * len(y),)](
-                    x, weighed, table, self.codomain[0], *self.panel, *self.volume, **self.flags, **tile
+                    x, weighed, table, self.codomain[0], *self.panel, *self.volume, **self.flags, **tile, **OPTIONS
                 )
         return x
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from invreg.operators.tomography.geometry import Views2D
-from invreg.operators.tomography.gpu import on, ready
+from invreg.operators.tomography.gpu import OPTIONS, on, ready
 from invreg.operators.tomography.parallel import ParallelProjector
 
 Array = npt.NDArray[Any]
@@ -64,12 +64,22 @@ class _Half:
         q = x.new_empty(len(x), self.count, self.size)
         programs = _cut(self.count, SUM["VIEWS"]) * _cut(self.size, SUM["PLACES"]) * len(x)
         kernels.shear_sum[(programs,)](
-            x, q, t["shift"], t["slope"], self.count, self.half.rows, self.half.length, self.margin, self.size, **SUM
+            x,
+            q,
+            t["shift"],
+            t["slope"],
+            self.count,
+            self.half.rows,
+            self.half.length,
+            self.margin,
+            self.size,
+            **SUM,
+            **OPTIONS,
         )
         programs = self.count * _cut(self.bins, LANES) * len(x)
         kernels.resample[(programs,)](
             q, y, t["first"], t["weights"], t["chosen"], self.count, self.bins, y.shape[1], self.size,
-            TAPS=self.half.taps, BINS=LANES,
+            TAPS=self.half.taps, BINS=LANES, **OPTIONS,
         )  # fmt: skip
 
     def backproject(self, kernels: Any, y: Tensor) -> Tensor:
@@ -79,11 +89,21 @@ class _Half:
         programs = self.count * _cut(self.size, LANES) * len(y)
         kernels.resample_adjoint[(programs,)](
             q, y, t["first"], t["weights"], t["start"], t["chosen"], self.count, self.bins, y.shape[1], self.size,
-            self.most, TAPS=self.half.taps, PLACES=LANES,
+            self.most, TAPS=self.half.taps, PLACES=LANES, **OPTIONS,
         )  # fmt: skip
         programs = _cut(self.half.rows, SPREAD["ROWS"]) * _cut(self.half.length, SPREAD["PLACES"]) * len(y)
         kernels.shear_spread[(programs,)](
-            x, q, t["shift"], t["slope"], self.count, self.half.rows, self.half.length, self.margin, self.size, **SPREAD
+            x,
+            q,
+            t["shift"],
+            t["slope"],
+            self.count,
+            self.half.rows,
+            self.half.length,
+            self.margin,
+            self.size,
+            **SPREAD,
+            **OPTIONS,
         )
         return x
 

@@ -55,7 +55,8 @@ def _ray(t, across, up, PARALLEL: tl.constexpr, CURVED: tl.constexpr, UPRIGHT: t
     ray = _vector(t + 3)
     if PARALLEL:
         px, py, pz = _combine(t, across, up, (px, py, pz), UPRIGHT)
-        dx, dy, dz = ray
+        ex, ey, ez = ray
+        dx, dy, dz = ex + px * 0, ey + px * 0, ez + px * 0  # one a column, as in other beams
     else:
         if CURVED:
             ex, ey, ez = ray
