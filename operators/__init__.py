@@ -43,7 +43,10 @@ from invreg.operators.tomography import (
     XRay,
     fbp,
     fdk,
+    from_astra,
     helix,
+    plot,
+    to_astra,
 )
 
 __all__ = [
@@ -89,10 +92,13 @@ __all__ = [
     "detector_noise",
     "fbp",
     "fdk",
+    "from_astra",
     "helix",
     "noise_from_snr",
+    "plot_geometry",
     "psf",
     "random_lines",
     "random_mask",
+    "to_astra",
     "white_noise_std",
 ]

@@ -12,7 +12,20 @@ ROOT = Path(__file__).parent.parent
 FILES = [p for room in ("invreg", "operators", "priors", "solvers") for p in sorted(ROOT.glob(f"{room}/**/*.py"))]
 FILES = [p for p in FILES if not any(parent.is_symlink() for parent in p.parents)]  # each file by its real name
 
-HEAVY = {"deepinv", "odl", "astra", "skimage", "matplotlib", "h5py", "tifffile", "scipy", "pydantic", "rich", "numba"}
+HEAVY = {
+    "deepinv",
+    "odl",
+    "astra",
+    "skimage",
+    "matplotlib",
+    "h5py",
+    "tifffile",
+    "scipy",
+    "pydantic",
+    "rich",
+    "numba",
+    "triton",
+}
 # what a part of invreg may know of the rest; parts not named here may import all but the adapters
 MAY_IMPORT = {
     "core": {"core"},
@@ -40,6 +53,8 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "operators/tomography/kernels_joseph.py",
     "operators/tomography/kernels_parallel.py",
     "operators/tomography/kernels_vectors.py",
+    "operators/tomography/kernels_triton.py",
+    "operators/tomography/kernels_triton_parallel.py",
     "priors/kernels_cpu.py",
 }
 

@@ -1,9 +1,11 @@
 """Tomography: geometries, ray transforms, filtered back-projection."""
 
+from invreg.operators.tomography.astra_geometry import from_astra, to_astra
 from invreg.operators.tomography.filtered_backprojection import fbp, fdk
 from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D, Views2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Parallel3D, Views3D, helix
 from invreg.operators.tomography.normal import ToeplitzNormal
+from invreg.operators.tomography.plot import plot
 from invreg.operators.tomography.xray import XRay
 
 __all__ = [
@@ -17,5 +19,8 @@ __all__ = [
     "XRay",
     "fbp",
     "fdk",
+    "from_astra",
     "helix",
+    "plot",
+    "to_astra",
 ]

@@ -34,7 +34,8 @@ class XRay(External):
 
     - "numba", on the CPU (tensors elsewhere are copied there and back): parallel.py, fan.py, cone.py, and joseph.py
       for any other views in space.
-    - "triton", on a GPU: Joseph's interpolation (1982) along each ray, gathered in both directions.
+    - "triton", on a GPU, gathered in both directions: gpu_parallel.py for parallel rays in a plane, with the results
+      of the CPU, and gpu.py for all others, by Joseph's interpolation (1982) along each ray.
     - "astra", on a GPU with astra-toolbox installed (GPL-3): its own kernels, whose pair is not exactly matched.
 
     Raises ValueError for a source inside the image, a detector that the image's shadow misses in all views, sizes
@@ -126,6 +127,10 @@ def make_projector(
 ) -> Projector:
     """What computes the products of a backend for these views of an image of `shape`."""
     if backend == "triton":
+        if isinstance(views, Views2D) and views.parallel:
+            from invreg.operators.tomography.gpu_parallel import TritonParallelProjector
+
+            return TritonParallelProjector(views, shape, pixel)
         from invreg.operators.tomography.gpu import TritonProjector
 
         return TritonProjector(views, shape, pixel, thickness)
