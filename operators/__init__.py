@@ -45,9 +45,9 @@ from invreg.operators.tomography import (
     fdk,
     from_astra,
     helix,
-    plot,
     to_astra,
 )
+from invreg.operators.tomography import plot as plot_geometry
 
 __all__ = [
     "INSTRUMENTS",
