@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invreg import prepare
-from invreg.io import InputError, header
+from invreg.io import Header, InputError, header
 from invreg.plan import words
 from invreg.progress import Clock
 from invreg.report.figures import look
@@ -36,6 +36,7 @@ def info(config: "Config") -> dict[str, Any]:
         "darks": None if told.darks is None else told.darks.shape[0],
         "pixel size": told.pixel_size,
         "unit": told.unit,
+        "beam": _beam(told),
         "missing": list(told.missing),
         "problem": None,
     }
@@ -68,6 +69,7 @@ def told(found: dict[str, Any]) -> str:
         ("values", found["kind"] or "of a kind the file does not tell"),
         ("frames", ", ".join(frames)),
         ("pixel size", "not told" if found["pixel size"] is None else f"{found['pixel size']:g} {found['unit']}"),
+        ("beam", found["beam"]),
     ]
     if found["problem"] is None:
         low, high = found["values"]
@@ -82,6 +84,16 @@ def told(found: dict[str, Any]) -> str:
     lines += [("missing", ", ".join(found["missing"]) or "nothing")]
     lines += [("note", note) for note in found.get("notes", [])]
     return "\n".join(f"{name:11} {text}" for name, text in lines)
+
+
+def _beam(told: Header) -> str:
+    """parallel, fan or cone, and from where."""
+    if told.cone is None and told.fan is None:
+        return "parallel"
+    name, (near, far) = (
+        ("fan", told.fan) if told.fan else ("cone", (told.cone.source_origin, told.cone.source_detector))
+    )
+    return f"{name}, source {near:g} from the axis and {far:g} {told.unit or 'pixel'} from the detector"
 
 
 def plot(config: "Config", path: Path) -> None:

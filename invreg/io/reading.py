@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from invreg.io import angles as angle_module
-from invreg.io import dataexchange, matlab, native, nexus, npz, tiff_folder
+from invreg.io import dataexchange, heltomo, matlab, native, nexus, nikon, npz, tiff_folder, walnut
 from invreg.io.check import check
 from invreg.io.errors import InputError
 from invreg.io.hdf5 import opened
 from invreg.io.header import Header, Stored
 from invreg.io.scan import Scan, fits
+from invreg.io.select import rows_of
 
 _HDF5 = {native: native.header, dataexchange: dataexchange.header, nexus: nexus.header, matlab: matlab.header_hdf5}
-_KNOWN = "HDF5 (our own, DataExchange, NXtomo), MATLAB, .npz, TIFF or a folder of TIFFs"
+_KNOWN = "HDF5 (our own, DataExchange, NXtomo), MATLAB, .npz, .xtekct, TIFF or a folder of TIFFs"
 
 
 def header(path: str | Path) -> Header:
@@ -27,7 +28,7 @@ def header(path: str | Path) -> Header:
     path = Path(path)
     try:
         if path.is_dir():
-            return tiff_folder.header(path)
+            return _folder(path)
         with path.open("rb") as file:
             start = file.read(128)
             hdf5 = start.startswith(_MAGIC) or any(_at(file, 512 * 2**k) for k in range(4))
@@ -52,8 +53,23 @@ def header(path: str | Path) -> Header:
         return matlab.header(path)
     if tiff_folder.is_tiff(path):
         return tiff_folder.header(path)
+    if nikon.recognise(start):
+        return nikon.header(path)
+    if heltomo.recognise(path):
+        return heltomo.header(path)
     looks = "a text file" if start.isascii() and b"\0" not in start else "of no known format"
     raise InputError(f"{path}: this is {looks}; expected {_KNOWN}")
+
+
+def _folder(path: Path) -> Header:
+    """What is in a folder, told by the settings file beside the images."""
+    if any(path.glob("*.xtekct")):
+        return nikon.header(path)
+    if any(path.glob("scan_geom*.geom")):
+        return walnut.header(path)
+    if settings := heltomo.settings(path):
+        return heltomo.header(settings)
+    return tiff_folder.header(path)
 
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -113,6 +129,7 @@ def read(
         unit=told.unit or "pixel",
         centre=told.centre,
         fan=told.fan,
+        cone=told.cone and rows_of(told.cone.views(index), lines, told.projections.shape),
         sources=sources,
         warnings=(*told.notes, *notes),
         name=name,

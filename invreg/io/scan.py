@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from invreg.io.cone import Cone
 from invreg.io.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Scan:
     centre: bin position of the rotation axis (0 is the middle of the first bin), None where it is unknown.
     mask: True where a value is bad, in the shape of the projections, or None.
     fan: distances (source to axis, source to detector) in `unit` for a point source and a flat line of bins;
-    None for parallel rays. sources: where each field came from. warnings: what a user should know.
+    None for parallel rays. cone: the numbers of a point source and a flat detector of many rows, in `unit`, or None;
+    `select.central_slice` makes a fan of it. sources: where each field came from. warnings: what a user should know.
     Raises InputError where shapes, kinds or units do not fit together.
     """
 
@@ -46,6 +48,7 @@ class Scan:
     sources: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     name: str = "scan"
+    cone: Cone | None = None
 
     def __post_init__(self) -> None:
         for key, dtype in (("projections", np.float32), ("flats", np.float32), ("darks", np.float32),
@@ -63,12 +66,19 @@ class Scan:
             )
         if not np.isfinite(self.angles).all():
             raise InputError(f"{self.name}: some angles are not finite numbers; give them with angles=")
+        if self.cone is not None and self.fan is not None:
+            raise InputError(f"{self.name}: both fan and cone are given; expected one of them")
 
     @property
     def geometry(self) -> "Parallel2D | FanFlat2D":
-        """The rays of one detector row. An unknown centre is taken as the middle of the detector."""
+        """The rays of one detector row. An unknown centre is taken as the middle of the detector.
+
+        Raises InputError for a cone beam, whose rows are not slices.
+        """
         from invreg.operators.tomography.geometry import FanFlat2D, Parallel2D
 
+        if self.cone is not None:
+            raise InputError(f"{self.name}: the rows of a cone beam are not slices; use select.central_slice(scan)")
         common = (self.angles, self.projections.shape[2], self.pixel_size, self.centre, self.unit)
         return Parallel2D(*common) if self.fan is None else FanFlat2D(*common, *self.fan)
 
