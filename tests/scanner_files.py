@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from ole_file import write_ole
 
 VIEWS, ROWS, COLUMNS = 12, 24, 32
 POINT = np.array([1.1, -0.7, 0.2])  # mm, of the object when its angle is 0
@@ -117,3 +118,45 @@ def heltomo(folder: Path, **changed: object) -> Path:
         image[130:, 135:] //= 4
         tifffile.imwrite(folder / f"20201111_walnut_{k + 1:04}.tif", image)
     return folder
+
+
+SHIFTS = np.arange(VIEWS) % 3 - 1  # pixels, both ways
+
+
+def zeiss_vectors(parallel: bool = False) -> np.ndarray:
+    """As the Core Imaging Library takes the settings: rows from the bottom, angles against the sign of the file's."""
+    out = []
+    for k in range(VIEWS):
+        u, forward, up = along(np.deg2rad(30.0 - 15.0 * k))
+        far = 1e6 if parallel else 1.0
+        out.append([-NEAR * far * forward, (FAR - NEAR) * forward, PITCH * u, PITCH * up])
+    return np.array(out).reshape(VIEWS, 12)
+
+
+def zeiss(path: Path, parallel: bool = False, shifted: bool = False, **changed: bytes | None) -> Path:
+    """`changed` streams by the last word of their paths; None leaves one out."""
+    counts = spots(zeiss_vectors(parallel), ROWS, COLUMNS)
+    flat = np.tile(np.linspace(1.0, 1.2, COLUMNS), (ROWS, 1)) * np.linspace(1.1, 1, ROWS)[:, None] / 1.4
+    if shifted:
+        counts = np.stack([np.roll(c, (-s, -2 * s), (0, 1)) for c, s in zip(counts, SHIFTS, strict=True)])
+    counts = np.round(counts * flat).astype("<u2")
+    pixel = PITCH * 1e3 * (1 if parallel else NEAR / FAR)
+    streams = {
+        "ImageInfo/NoOfImages": np.uint32(VIEWS), "ImageInfo/ImagesTaken": np.uint32(VIEWS),
+        "ImageInfo/ImageWidth": np.uint32(COLUMNS), "ImageInfo/ImageHeight": np.uint32(ROWS),
+        "ImageInfo/DataType": np.uint32(5), "ImageInfo/PixelSize": np.float32(pixel),
+        "ImageInfo/Angles": (15.0 * np.arange(VIEWS) - 30).astype("<f4"),
+        "ImageInfo/XrayGeometry": np.int32(0 if parallel else 1), "ImageInfo/AcquisitionMode": np.int32(0),
+        "ImageInfo/StoRADistance": np.full(VIEWS, -NEAR, "<f4"),
+        "ImageInfo/DtoRADistance": np.full(VIEWS, FAR - NEAR, "<f4"),
+        "ReferenceData/DataType": np.uint32(10), "ReferenceData/Image": (WHITE * flat).astype("<f4"),
+    }  # fmt: skip
+    if shifted:
+        streams |= {"Alignment/X-Shifts": (2.0 * SHIFTS).astype("<f4"), "Alignment/Y-Shifts": SHIFTS.astype("<f4")}
+    streams |= {f"ImageData1/Image{k + 1}": image for k, image in enumerate(counts)}
+    data = {key: value.tobytes() for key, value in streams.items()}
+    by_word = {key.rpartition("/")[2]: key for key in data if key.startswith(("ImageInfo", "ImageData"))}
+    for word, value in changed.items():
+        data.pop(by_word[word])
+        data |= {by_word[word]: value} if value is not None else {}
+    return write_ole(path, data)

@@ -1,5 +1,6 @@
 """Scans of known scanners: every number and every pixel where the maker's formulas put it, and bad files refused."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ def shadow(scan, point=None):
     c, (n, height, width) = scan.cone, scan.projections.shape
     if point is None:  # z counts from the source, which is at -0.4 mm in the walnut's file
         point = files.POINT + (0 if c.vectors is None else [0, 0, 0.4])
+        point = point * (1e3 if scan.unit == "um" else 1)
     out = []
     for a in scan.angles:
         u, forward, up = files.along(a)
@@ -93,6 +95,33 @@ def test_helsinki(tmp_path):
                           scan.projections[:, 130:131])  # fmt: skip
 
 
+@pytest.mark.parametrize("shifted", [False, True])
+def test_zeiss(tmp_path, shifted):
+    scan = read(files.zeiss(tmp_path / "scan.txrm", shifted=shifted))
+    assert scan.projections.shape == (files.VIEWS, files.ROWS, files.COLUMNS)
+    np.testing.assert_allclose(np.rad2deg(scan.angles), 30 - 15 * np.arange(12), atol=1e-5)
+    c = scan.cone
+    assert c.source_origin == pytest.approx(60e3) and c.source_detector == pytest.approx(200e3)
+    assert scan.unit == "um" and scan.pixel_size == pytest.approx(500) and c.row_pitch == scan.pixel_size
+    if shifted:  # the beam is divided out before the shift
+        assert scan.kind == "transmission" and "up to 2 pixels" in scan.warnings[0] and scan.flats is None
+        sent = scan.projections
+    else:
+        assert scan.kind == "counts" and scan.flats.shape == (1, files.ROWS, files.COLUMNS)
+        sent = scan.projections / scan.flats
+    assert np.median(sent) == pytest.approx(1, abs=1e-3)
+    dark = np.where(sent < 0.9995, sent, 1)
+    np.testing.assert_allclose(files.found(dark), shadow(scan, 1e3 * files.POINT), atol=0.02)
+    part = read(tmp_path / "scan.txrm", rows=slice(3, 9), views=slice(2, 5))
+    assert np.array_equal(part.projections, scan.projections[2:5, 3:9])
+
+
+def test_zeiss_with_parallel_rays_and_an_unfinished_scan(tmp_path):
+    told = header(files.zeiss(tmp_path / "a.txrm", parallel=True, ImagesTaken=np.uint32(7).tobytes()))
+    assert told.cone is None and told.pixel_size == 500 and told.unit == "um" and told.projections.shape[0] == 7
+    assert "7 of 12 projections were taken" in told.notes and "rotation centre" in told.missing
+
+
 def test_vectors_in_every_orientation_give_the_same_scan():
     straight = files.nikon_vectors()
     straight[:, 6:] *= np.repeat([-1.0, 1.0], 3)
@@ -114,7 +143,7 @@ def test_vectors_in_every_orientation_give_the_same_scan():
 # parts
 
 
-@pytest.fixture(params=["nikon", "walnut"])
+@pytest.fixture(params=["nikon", "walnut", "zeiss"])
 def scan(request, tmp_path):
     return read(getattr(files, request.param)(tmp_path / "scan"))
 
@@ -134,7 +163,8 @@ def test_the_cone_goes_along_with_parts_of_a_scan(scan):
         np.testing.assert_allclose(shadow(part), expected, atol=1e-9)
         if scan.cone.vectors is not None:
             np.testing.assert_allclose(by_vectors(part) - shadow(part), 0, atol=0.15)
-        assert part.centre == pytest.approx(part.cone.centre(part.projections.shape[2], part.pixel_size))
+        if scan.centre is not None:
+            assert part.centre == pytest.approx(part.cone.centre(part.projections.shape[2], part.pixel_size))
 
 
 def test_the_central_slice_is_a_fan(scan):
@@ -143,9 +173,9 @@ def test_the_central_slice_is_a_fan(scan):
     row = round(scan.cone.central_row(files.ROWS))
     assert np.array_equal(fan.projections[:, 0], scan.projections[:, row]) and fan.cone is None
     g = fan.geometry
-    assert isinstance(g, FanFlat2D) and g.centre == pytest.approx(scan.centre)
+    assert isinstance(g, FanFlat2D) and g.centre == pytest.approx(15.5 if scan.centre is None else scan.centre)
     assert (g.source_origin, g.source_detector) == (scan.cone.source_origin, scan.cone.source_detector)
-    point = np.array([1.1, -0.7, 0.0])
+    point = np.array([1.1, -0.7, 0.0]) * (1e3 if scan.unit == "um" else 1)
     bins = []
     for a in g.angles:
         u, forward, _ = files.along(a)
@@ -246,6 +276,38 @@ def test_bad_helsinki_settings(tmp_path, changed, said):
         read(files.heltomo(tmp_path, **changed))
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"Angles": None}, "the stream ImageInfo/Angles is missing"),
+        ({"Angles": b"1234"}, "holds 1 numbers, expected 12"),
+        ({"Angles": np.full(12, np.nan, "<f4").tobytes()}, "not finite"),
+        ({"DataType": np.uint32(3).tobytes()}, "and type 3; expected some, of type 5 or 10"),
+        ({"ImageWidth": np.uint32(0).tobytes()}, "images of shape"),
+        ({"AcquisitionMode": np.int32(1).tobytes()}, "a reconstructed volume"),
+        ({"PixelSize": np.float32(0).tobytes()}, "pixels of 0 um"),
+        ({"Image3": b"12"}, "ImageData1/Image3 holds 1 numbers"),
+        ({"Image3": None}, "ImageData1/Image3 is missing"),
+    ],
+)
+def test_bad_zeiss_files(tmp_path, changed, said):
+    with pytest.raises(InputError, match=said) as caught:
+        read(files.zeiss(tmp_path / "scan.txrm", **changed))
+    assert "\n" not in str(caught.value) and "scan.txrm" in str(caught.value)
+
+
+def test_a_truncated_zeiss_file_and_no_library(tmp_path, monkeypatch):
+    path = files.zeiss(tmp_path / "scan.txrm")
+    whole = path.read_bytes()
+    for part in (whole[:100], whole[: len(whole) // 2], whole[:-600]):
+        path.write_bytes(part)
+        with pytest.raises(InputError, match=r"scan.txrm: .*copy (it|the file) again"):
+            read(path)
+    monkeypatch.setitem(sys.modules, "olefile", None)
+    with pytest.raises(InputError, match=r"needs the library olefile; pip install 'invreg\[files\]'"):
+        read(path)
+
+
 def test_a_black_corner(tmp_path):
     folder = files.heltomo(tmp_path)
     tifffile.imwrite(folder / "20201111_walnut_0002.tif", np.zeros((140, 150), np.uint16))
@@ -254,7 +316,7 @@ def test_a_black_corner(tmp_path):
 
 
 def test_a_source_that_never_sees_the_detector_has_no_slice(scan):
-    high = replace(scan, cone=replace(scan.cone, offset_v=30.0))
+    high = replace(scan, cone=replace(scan.cone, offset_v=30e3))
     with pytest.raises(InputError, match="has no slice"):
         central_slice(high)
     with pytest.raises(InputError, match="no cone beam"):
@@ -262,6 +324,6 @@ def test_a_source_that_never_sees_the_detector_has_no_slice(scan):
     with pytest.raises(InputError, match="not slices"):
         _ = scan.geometry
     with pytest.raises(InputError, match="expected 0 < source to axis"):
-        replace(scan.cone, source_origin=300.0)
+        replace(scan.cone, source_origin=1e9)
     with pytest.raises(InputError, match="not finite"):
         replace(scan.cone, tilt=np.nan)

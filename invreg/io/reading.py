@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invreg.io import angles as angle_module
-from invreg.io import dataexchange, heltomo, matlab, native, nexus, nikon, npz, tiff_folder, walnut
+from invreg.io import dataexchange, heltomo, matlab, native, nexus, nikon, npz, tiff_folder, walnut, zeiss
 from invreg.io.check import check
 from invreg.io.errors import InputError
 from invreg.io.hdf5 import opened
@@ -17,7 +17,7 @@ from invreg.io.scan import Scan, fits
 from invreg.io.select import rows_of
 
 _HDF5 = {native: native.header, dataexchange: dataexchange.header, nexus: nexus.header, matlab: matlab.header_hdf5}
-_KNOWN = "HDF5 (our own, DataExchange, NXtomo), MATLAB, .npz, .xtekct, TIFF or a folder of TIFFs"
+_KNOWN = "HDF5 (our own, DataExchange, NXtomo), MATLAB, .npz, .xtekct, .txrm, TIFF or a folder of TIFFs"
 
 
 def header(path: str | Path) -> Header:
@@ -53,6 +53,8 @@ def header(path: str | Path) -> Header:
         return matlab.header(path)
     if tiff_folder.is_tiff(path):
         return tiff_folder.header(path)
+    if start.startswith(zeiss.MAGIC):
+        return zeiss.header(path)
     if nikon.recognise(start):
         return nikon.header(path)
     if heltomo.recognise(path):
