@@ -219,8 +219,12 @@ def _reconstruct(args: argparse.Namespace, config: Any, started: float) -> int:
 
 
 def _info(args: argparse.Namespace, config: Any) -> int:
-    from invreg.info import info, plot, told
+    from invreg.info import image_info, image_told, info, plot, told
 
+    image = image_info(Path(config.data.file))
+    if image is not None:
+        print(json.dumps(image) if args.json else image_told(image))
+        return 0
     found = info(config)
     print(json.dumps(found) if args.json else told(found))
     if found["problem"] is not None:

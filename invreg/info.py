@@ -6,13 +6,49 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invreg import prepare
-from invreg.io import Header, InputError, header
+from invreg.io import Header, InputError, header, images
 from invreg.plan import words
 from invreg.progress import Clock
 from invreg.report.figures import look
 
 if TYPE_CHECKING:  # pydantic comes with it
     from invreg.recipes.config import Config
+
+
+def image_info(path: Path) -> dict[str, Any] | None:
+    """What is in an image file, None for a measurement. Raises InputError where it cannot be read."""
+    read = images.reader(path)
+    if read is None:
+        return None
+    image = read(path)
+    good = image.values[np.isfinite(image.values)]
+    return {
+        "file": str(path),
+        "format": image.format,
+        "shape": list(image.values.shape),
+        "axes": image.axes,
+        "quantity": image.quantity,
+        "values": [float(good.min()), float(good.max())] if good.size else None,
+        "spacing": image.spacing,
+        "unit": image.unit,
+        "kept": sorted(image.metadata),
+        "notes": list(image.warnings),
+    }
+
+
+def image_told(found: dict[str, Any]) -> str:
+    """The same for people to read."""
+    low, high = found["values"] or (np.nan, np.nan)
+    spacing = " x ".join(f"{x:g}" for x in found["spacing"] or ()) or "not told"
+    lines = [
+        ("file", f"{found['file']}, {found['format']}"),
+        ("shape", f"{' x '.join(map(str, found['shape']))} ({found['axes']})"),
+        ("values", f"{low:.4g} to {high:.4g} {found['quantity']}"),
+        ("pixel size", f"{spacing} {found['unit']}" if found["spacing"] else spacing),
+        ("kept", ", ".join(found["kept"]) or "nothing else"),
+    ]
+    lines += [("note", note) for note in found["notes"]]
+    return "\n".join(f"{name:11} {text}" for name, text in lines)
 
 
 def info(config: "Config") -> dict[str, Any]:

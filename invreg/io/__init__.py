@@ -3,6 +3,8 @@
 from invreg.io.correct import correct
 from invreg.io.errors import InputError
 from invreg.io.header import Header, Stored
+from invreg.io.image import Image
+from invreg.io.images import read_image, write_image
 from invreg.io.noise import line_integral_std
 from invreg.io.reading import header, read
 from invreg.io.rebin import to_parallel
@@ -11,6 +13,7 @@ from invreg.io.writing import write, write_tiff, write_volume_hdf5
 
 __all__ = [
     "Header",
+    "Image",
     "InputError",
     "Scan",
     "Stored",
@@ -18,8 +21,10 @@ __all__ = [
     "header",
     "line_integral_std",
     "read",
+    "read_image",
     "to_parallel",
     "write",
+    "write_image",
     "write_tiff",
     "write_volume_hdf5",
 ]

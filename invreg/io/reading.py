@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invreg.io import angles as angle_module
-from invreg.io import dataexchange, heltomo, matlab, native, nexus, nikon, npz, tiff_folder, walnut, zeiss
+from invreg.io import dataexchange, heltomo, images, matlab, native, nexus, nikon, npz, tiff_folder, walnut, zeiss
 from invreg.io.check import check
 from invreg.io.errors import InputError
 from invreg.io.hdf5 import opened
@@ -18,6 +18,7 @@ from invreg.io.select import rows_of
 
 _HDF5 = {native: native.header, dataexchange: dataexchange.header, nexus: nexus.header, matlab: matlab.header_hdf5}
 _KNOWN = "HDF5 (our own, DataExchange, NXtomo), MATLAB, .npz, .xtekct, .txrm, TIFF or a folder of TIFFs"
+_IMAGE = "{path}: this is an image, no measurement; invreg simulate makes one of it, invreg.io.read_image reads it"
 
 
 def header(path: str | Path) -> Header:
@@ -59,6 +60,8 @@ def header(path: str | Path) -> Header:
         return nikon.header(path)
     if heltomo.recognise(path):
         return heltomo.header(path)
+    if images.reader(path) is not None:
+        raise InputError(_IMAGE.format(path=path))
     looks = "a text file" if start.isascii() and b"\0" not in start else "of no known format"
     raise InputError(f"{path}: this is {looks}; expected {_KNOWN}")
 
@@ -71,6 +74,8 @@ def _folder(path: Path) -> Header:
         return walnut.header(path)
     if settings := heltomo.settings(path):
         return heltomo.header(settings)
+    if images.reader(path) is not None:
+        raise InputError(_IMAGE.format(path=path))
     return tiff_folder.header(path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from invreg.io.angles import from_text
-from invreg.io.errors import InputError
+from invreg.io.errors import InputError, words
 from invreg.io.header import Header, Index, Stored
 
 _FLAT, _DARK = ("flat", "white", "bright", "open", "ob"), ("dark", "di")
@@ -88,7 +88,7 @@ def stack(files: list[Path]) -> Stored:
                 seen = (page.shape, page.dtype)
                 pages += [(file, i) for i in range(len(tiff.pages))]
         except Exception as error:  # tifffile raises whatever the damaged bytes lead it to
-            raise InputError(f"{file}: this TIFF file cannot be read ({error}); write it again") from None
+            raise InputError(f"{file}: this TIFF file cannot be read ({words(error)}); write it again") from None
         if first is None:
             first = seen
         if seen != first or len(seen[0]) != 2 or seen[1] is None or seen[1].kind not in "uif":
@@ -107,7 +107,9 @@ def stack(files: list[Path]) -> Stored:
                     images += [tiff.pages[page].asarray()[rows] for _, page in group]
             return np.stack(images)
         except Exception as error:  # as above
-            raise InputError(f"{files[0].parent}: a TIFF file cannot be read ({error}); write it again") from None
+            raise InputError(
+                f"{files[0].parent}: a TIFF file cannot be read ({words(error)}); write it again"
+            ) from None
 
     where = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     return Stored((len(pages), *first[0]), first[1], where, load)

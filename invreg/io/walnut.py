@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from invreg.io.cone import from_vectors
-from invreg.io.errors import InputError
+from invreg.io.errors import InputError, words
 from invreg.io.header import Header, Index, Stored
 from invreg.io.tiff_folder import natural, stack
 
@@ -25,7 +25,7 @@ def header(path: Path) -> Header:
     try:
         vectors = np.loadtxt(file, ndmin=2)
     except (ValueError, OSError) as error:
-        raise InputError(f"{file}: not a table of scan vectors ({error}); expected 12 numbers a line") from None
+        raise InputError(f"{file}: not a table of scan vectors ({words(error)}); expected 12 numbers a line") from None
     if not found["scan_"] or len(vectors) != len(found["scan_"]):
         raise InputError(
             f"{path}: {len(found['scan_'])} images scan_*.tif and {len(vectors)} lines in {file.name}; "

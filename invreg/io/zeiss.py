@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from invreg.io.cone import Cone
-from invreg.io.errors import InputError
+from invreg.io.errors import InputError, words
 from invreg.io.header import Header, Index, Stored, stored
+from invreg.io.image import Image
 from invreg.io.optional import needed
 
 MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -29,7 +30,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         file = olefile.OleFileIO(path)
     except Exception as error:  # whatever the damaged bytes lead it to
-        raise InputError(f"{path}: this .txrm file cannot be opened ({error}); copy it again") from None
+        raise InputError(f"{path}: this .txrm file cannot be opened ({words(error)}); copy it again") from None
     with file:
         yield file
 
@@ -41,7 +42,7 @@ def numbers(file: Any, path: Path, key: str, dtype: str, count: int = 1) -> np.n
     try:
         data = file.openstream(key).read()
     except Exception as error:  # as above
-        raise InputError(f"{path}: the stream {key} cannot be read ({error}); copy the file again") from None
+        raise InputError(f"{path}: the stream {key} cannot be read ({words(error)}); copy the file again") from None
     found = np.frombuffer(data[: len(data) // np.dtype(dtype).itemsize * np.dtype(dtype).itemsize], dtype)
     if found.size < count:
         raise InputError(f"{path}: the stream {key} holds {found.size} numbers, expected {count}; copy the file again")
@@ -69,7 +70,7 @@ def image(file: Any, path: Path, k: int, shape: tuple[int, int, int], dtype: np.
 def header(path: Path) -> Header:
     """Read all but the images. Raises InputError for a volume (.txm), missing settings and damaged streams."""
     with opened(path) as file:
-        if file.exists("ImageInfo/AcquisitionMode") and numbers(file, path, "ImageInfo/AcquisitionMode", "<i4")[0] != 0:
+        if _holds_volume(file, path):
             raise InputError(f"{path}: this holds a reconstructed volume (.txm), no projections; give the .txrm file")
         shape, dtype = images(file, path)
         planned = int(numbers(file, path, "ImageInfo/NoOfImages", "<u4")[0])
@@ -135,3 +136,25 @@ def _projections(
         return np.stack(out)
 
     return Stored(shape, np.dtype(np.float32) if beam is not None else dtype, "ImageData1/Image1 and on", load)
+
+
+def is_volume(path: Path) -> bool:
+    """True for a reconstructed volume, .txm. Raises InputError where the file is damaged."""
+    with opened(path) as file:
+        return _holds_volume(file, path)
+
+
+def _holds_volume(file: Any, path: Path) -> bool:
+    key = "ImageInfo/AcquisitionMode"
+    return bool(file.exists(key) and numbers(file, path, key, "<i4")[0] != 0)
+
+
+def volume(path: Path) -> Image:
+    """A reconstructed volume, .txm: (depth, height, width) in the units of the maker's program. Raises InputError."""
+    with opened(path) as file:
+        shape, dtype = images(file, path)
+        pixel = float(numbers(file, path, "ImageInfo/PixelSize", "<f4")[0])
+        values = np.stack([image(file, path, k, shape, dtype) for k in range(shape[0])])
+    if not pixel > 0:
+        raise InputError(f"{path}: pixels of {pixel:g} um; expected above 0")
+    return Image(values, "depth:height:width", "", (pixel,) * 3, "um", name=path.stem, format="Zeiss .txm")
