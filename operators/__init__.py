@@ -5,6 +5,33 @@ if __name__ != "invreg.operators":  # found as a top-level package, from the che
 
 from invreg.operators.gradient import Gradient
 from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
-from invreg.operators.tomography import Parallel2D, ToeplitzNormal, XRay, fbp
+from invreg.operators.tomography import (
+    ConeBeam,
+    FanBeam2D,
+    Parallel2D,
+    Parallel3D,
+    ToeplitzNormal,
+    Views2D,
+    Views3D,
+    XRay,
+    fbp,
+    fdk,
+    helix,
+)
 
-__all__ = ["Gradient", "LeastSquares", "Parallel2D", "ToeplitzNormal", "WeightedLeastSquares", "XRay", "fbp"]
+__all__ = [
+    "ConeBeam",
+    "FanBeam2D",
+    "Gradient",
+    "LeastSquares",
+    "Parallel2D",
+    "Parallel3D",
+    "ToeplitzNormal",
+    "Views2D",
+    "Views3D",
+    "WeightedLeastSquares",
+    "XRay",
+    "fbp",
+    "fdk",
+    "helix",
+]

@@ -76,12 +76,12 @@ def nikon(folder: Path, raw: bool = False, **changed: object) -> Path:
 
 
 def walnut_vectors() -> np.ndarray:
-    """The source below the detector's middle, columns from right to left, rows from the bottom; a wobble."""
+    """The source below the detector's middle, columns from right to left, rows from the top; a wobble."""
     out = []
     for k in range(VIEWS + 1):
         u, forward, up = along(0.3 - 2 * np.pi * k / VIEWS)
         source = -NEAR * forward - 0.4 * up + 0.02 * np.cos(k) * u
-        out.append([source, (FAR - NEAR) * forward + 0.6 * u, -PITCH * u, ROW_PITCH * up])
+        out.append([source, (FAR - NEAR) * forward + 0.6 * u, -PITCH * u, -ROW_PITCH * up])
     return np.array(out).reshape(VIEWS + 1, 12)
 
 

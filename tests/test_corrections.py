@@ -19,7 +19,7 @@ from invreg.io.rebin import to_parallel
 from invreg.io.rings import remove_stripes
 from invreg.io.select import binned, cropped, rows, views
 from invreg.operators.tomography import fbp
-from invreg.operators.tomography.geometry import FanFlat2D, Parallel2D
+from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D
 
 SHARED = Path(os.environ.get("INVREG_SHARED_DATA", Path(__file__).parents[1].parent / "shared/data"))
 DATA = Path(__file__).parents[1] / "data"
@@ -349,7 +349,7 @@ def test_binned_line_integrals_are_those_of_wide_bins():
 # fan beam
 
 
-def fan_integrals(e, g: FanFlat2D) -> np.ndarray:
+def fan_integrals(e, g: FanBeam2D) -> np.ndarray:
     """Exact line integrals (angle, detector) of ellipses along the rays from the source to the middle of each bin."""
     a = g.angles[:, None]
     source = g.source_origin * np.stack([np.sin(a), -np.cos(a)])
@@ -368,7 +368,7 @@ def fan_integrals(e, g: FanFlat2D) -> np.ndarray:
 @pytest.mark.parametrize("start", [0.0, 0.013])
 def test_fan_beam_to_parallel_rays(start):
     angles = np.append(np.arange(360) * 2 * np.pi / 360, 2 * np.pi) + start  # the last view repeats the first
-    g = FanFlat2D(angles, 200, 0.2, 101.3, "mm", 410.66, 553.74)
+    g = FanBeam2D(angles, 200, 0.2, 101.3, "mm", 410.66, 553.74)
     e = scaled(random_ellipses(3, 8), 14.0)
     scan = Scan(
         fan_integrals(e, g)[:, None], angles, "line integrals", None, None, 0.2, "mm", 101.3, None, (410.66, 553.74)
@@ -385,7 +385,7 @@ def test_fan_beam_to_parallel_rays(start):
 
 def test_a_fan_far_away_is_parallel():
     angles = np.arange(90) * 2 * np.pi / 90
-    fan, parallel = FanFlat2D(angles, 80, 1.0, 39.5, "mm", 1e5, 1e5), Parallel2D(angles, 80, 1.0, 39.5, "mm")
+    fan, parallel = FanBeam2D(angles, 80, 1.0, 39.5, "mm", 1e5, 1e5), Parallel2D(angles, 80, 1.0, 39.5, "mm")
     e = scaled(random_ellipses(1, 5), 30.0)
     exact = ellipse_sinogram(e, parallel)
     assert np.linalg.norm(fan_integrals(e, fan) - exact) < 2e-3 * np.linalg.norm(exact)

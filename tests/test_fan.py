@@ -7,12 +7,12 @@ from phantoms import ellipse_image, random_ellipses, scaled
 from test_corrections import fan_integrals
 
 from invreg.cli import main
-from invreg.operators.tomography.geometry import FanFlat2D
+from invreg.operators.tomography.geometry import FanBeam2D
 
 
 def test_a_helsinki_challenge_file_is_reconstructed(tmp_path):
     angles = np.arange(361) * np.pi / 180  # the last view repeats the first
-    g = FanFlat2D(angles, 200, 0.2, 99.5, "mm", 410.66, 553.74)
+    g = FanBeam2D(angles, 200, 0.2, 99.5, "mm", 410.66, 553.74)
     e = scaled(random_ellipses(3, 8), 13.0)
     parameters = {
         "angles": np.rad2deg(angles),

@@ -30,7 +30,8 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/adapters/deepinv.py",
     "invreg/adapters/odl.py",
     "invreg/recipes/config.py",
-    "operators/tomography/kernels_cpu.py",
+    "operators/tomography/kernels_backproject.py",
+    "operators/tomography/kernels_parallel.py",
     "priors/kernels_cpu.py",
 }
 

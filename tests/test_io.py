@@ -15,7 +15,7 @@ import scipy.io
 import tifffile
 
 from invreg.io import InputError, Scan, header, read, reading, write, write_tiff, write_volume_hdf5
-from invreg.operators.tomography.geometry import FanFlat2D, Parallel2D
+from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D
 
 SHARED = Path(os.environ.get("INVREG_SHARED_DATA", Path(__file__).parents[1].parent / "shared/data"))
 DATA = Path(__file__).parents[1] / "data"
@@ -102,7 +102,7 @@ def test_the_structure_of_the_helsinki_challenge(tmp_path, make):
     np.testing.assert_allclose(scan.projections[:, 0], sinogram, rtol=1e-6)
     assert scan.kind == "line integrals" and scan.fan == (410.66, 553.74) and scan.pixel_size == 0.2
     g = scan.geometry
-    assert isinstance(g, FanFlat2D) and (g.source_origin, g.source_detector, g.pitch) == (410.66, 553.74, 0.2)
+    assert isinstance(g, FanBeam2D) and (g.source_origin, g.source_detector, g.pitch) == (410.66, 553.74, 0.2)
     np.testing.assert_allclose(np.rad2deg(g.angles), files.HTC["angles"])
 
 

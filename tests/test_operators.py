@@ -147,7 +147,7 @@ def test_functional_transforms(case: Member, device, dtype, generator):
     x, v = _pair(A, generator, dtype, *BATCH)
     out, pull = torch.func.vjp(A, x)
     assert _close(out, A(x)) and _close(pull(v)[0], A.vjp(x, v))
-    if isinstance(A, Linear):
+    if isinstance(A, Linear) and "forward mode" not in case.lacks:
         u = A.domain.random(*BATCH, generator=generator, dtype=dtype)
         assert _close(torch.func.jvp(A, (x,), (u,))[1], A(u))
 

@@ -38,7 +38,7 @@ def header(path: Path) -> Header:
     shift = told.number("ObjectOffsetX", (top + bottom) / 2 * near / far)
     roll = np.deg2rad(told.number("ObjectRoll", -np.rad2deg(np.arctan2(top - bottom, rows * row_pitch))))
     aside, above = told.number("DetectorOffsetX", 0.0), told.number("DetectorOffsetY", 0.0)
-    cone = Cone(near, far, row_pitch, -aside, -above, -shift, float(roll), np.deg2rad(told.number("ObjectTilt", 0.0)))
+    cone = Cone(near, far, row_pitch, -aside, above, -shift, float(roll), np.deg2rad(told.number("ObjectTilt", 0.0)))
     angles = told.number("InitialAngle", 0.0) - 180 + told.number("AngularStep") * np.arange(views)
     notes = ()
     if aside or above:
@@ -66,9 +66,9 @@ def header(path: Path) -> Header:
 
 
 def _projections(told: Settings, shape: tuple[int, int, int], white: float) -> Stored:
-    """The images as transmission, seen from the source, columns from left to right.
+    """The images as transmission, seen from the source, columns from left to right and rows from the lowest up.
 
-    They are stored as seen from behind the detector. Raises InputError where they are missing or of another size.
+    They are stored as seen from behind the detector, the top row first. Raises InputError where they are missing or of another size.
     """
     folder = told.path.parent / told.words.get("InputFolderName", "").replace("\\", "/")
     folder = folder if folder.is_dir() else told.path.parent
@@ -82,7 +82,9 @@ def _projections(told: Settings, shape: tuple[int, int, int], white: float) -> S
         raise InputError(f"{folder}: images of {frames.shape[1:]} pixels; {told.path.name} says {shape[1:]}")
 
     def load(index: Index, rows: slice) -> np.ndarray:
-        return frames.load(index, rows)[..., ::-1].astype(np.float32) / np.float32(white)
+        stored = np.arange(shape[1])[::-1][rows]
+        lowest = slice(int(stored.min()), int(stored.max()) + 1, rows.step)  # the same rows, in the file's order
+        return frames.load(index, lowest)[:, ::-1, ::-1].astype(np.float32) / np.float32(white)
 
     return Stored(shape, np.dtype(np.float32), frames.where, load)
 

@@ -12,7 +12,7 @@ from invreg.io.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from invreg.operators.tomography.geometry import FanFlat2D, Parallel2D
+    from invreg.operators.tomography import ConeBeam, FanBeam2D, Parallel2D, Views3D
 
 KINDS = ("counts", "transmission", "line integrals")
 UNITS = ("mm", "um", "nm", "pixel")
@@ -70,17 +70,14 @@ class Scan:
             raise InputError(f"{self.name}: both fan and cone are given; expected one of them")
 
     @property
-    def geometry(self) -> "Parallel2D | FanFlat2D":
-        """The rays of one detector row. An unknown centre is taken as the middle of the detector.
-
-        Raises InputError for a cone beam, whose rows are not slices.
-        """
-        from invreg.operators.tomography.geometry import FanFlat2D, Parallel2D
+    def geometry(self) -> "Parallel2D | FanBeam2D | ConeBeam | Views3D":
+        """The rays of one detector row, or of all of a cone. An unknown centre is the middle of the detector."""
+        from invreg.operators.tomography import FanBeam2D, Parallel2D
 
         if self.cone is not None:
-            raise InputError(f"{self.name}: the rows of a cone beam are not slices; use select.central_slice(scan)")
+            return self.cone.geometry(self.angles, self.projections.shape[1:], self.pixel_size, self.centre, self.unit)
         common = (self.angles, self.projections.shape[2], self.pixel_size, self.centre, self.unit)
-        return Parallel2D(*common) if self.fan is None else FanFlat2D(*common, *self.fan)
+        return Parallel2D(*common) if self.fan is None else FanBeam2D(*common, *self.fan)
 
     @property
     def sinogram(self) -> "torch.Tensor":

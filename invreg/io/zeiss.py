@@ -105,7 +105,7 @@ def header(path: Path) -> Header:
         name=path.stem,
         format="Zeiss .txrm",
         projections=_projections(path, shape, dtype, shifts, beam if moved else None),
-        flats=stored(beam[None, ::-1], "ReferenceData/Image") if beam is not None and not moved else None,
+        flats=stored(beam[None], "ReferenceData/Image") if beam is not None and not moved else None,
         angles=-angles,
         angle_unit="degrees",
         kind="transmission" if moved else "counts",
@@ -121,7 +121,7 @@ def header(path: Path) -> Header:
 def _projections(
     path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], shifts: np.ndarray, beam: np.ndarray | None
 ) -> Stored:
-    """The images with the top row first: divided by the beam if given, then shifted by (rows, columns) each."""
+    """The images, the lowest row first: divided by the beam if given, then shifted by (rows, columns) each."""
 
     def load(index: Index, part: slice) -> np.ndarray:
         out = []
@@ -132,7 +132,7 @@ def _projections(
                     frame = np.divide(
                         frame, beam, out=np.zeros(frame.shape, np.float32), where=beam > 0, casting="same_kind"
                     )
-                out.append(np.roll(frame, shifts[k], axis=(0, 1))[::-1][part])
+                out.append(np.roll(frame, shifts[k], axis=(0, 1))[part])
         return np.stack(out)
 
     return Stored(shape, np.dtype(np.float32) if beam is not None else dtype, "ImageData1/Image1 and on", load)

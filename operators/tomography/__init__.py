@@ -1,8 +1,21 @@
 """Tomography: geometries, ray transforms, filtered back-projection."""
 
-from invreg.operators.tomography.filters import fbp
-from invreg.operators.tomography.geometry import Parallel2D
+from invreg.operators.tomography.filtered_backprojection import fbp, fdk
+from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D, Views2D
+from invreg.operators.tomography.geometry3d import ConeBeam, Parallel3D, Views3D, helix
 from invreg.operators.tomography.normal import ToeplitzNormal
 from invreg.operators.tomography.xray import XRay
 
-__all__ = ["Parallel2D", "ToeplitzNormal", "XRay", "fbp"]
+__all__ = [
+    "ConeBeam",
+    "FanBeam2D",
+    "Parallel2D",
+    "Parallel3D",
+    "ToeplitzNormal",
+    "Views2D",
+    "Views3D",
+    "XRay",
+    "fbp",
+    "fdk",
+    "helix",
+]

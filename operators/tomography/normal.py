@@ -1,6 +1,6 @@
 """The normal operator of the ray transform as a convolution."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from invreg.core import Linear
+from invreg.operators.tomography.geometry import Parallel2D
+from invreg.operators.tomography.parallel import ParallelProjector, _Half
 from invreg.operators.tomography.xray import XRay
-
-if TYPE_CHECKING:
-    from invreg.operators.tomography.xray import _Half
 
 Array = npt.NDArray[Any]
 
@@ -36,15 +35,20 @@ class ToeplitzNormal(Linear):
 
     def __init__(self, A: XRay) -> None:
         super().__init__(A.domain, A.domain)
-        _refuse_truncated(A)
+        if not isinstance(A.geometry, Parallel2D):
+            raise TypeError(f"ToeplitzNormal takes an XRay of a Parallel2D; got {type(A.geometry).__name__}")
+        _refuse_truncated(A, A.geometry)
+        projector = ParallelProjector(A.geometry.general(), A.domain.shape, A.pixel_size)
         h, w = A.domain.shape
         kernel = np.zeros((2 * h, 2 * w))  # by offset, negative ones from the end
-        for half in A._halves:
-            _add_views(A, half, kernel)
+        for half in projector.halves:
+            _add_views(A.pixel_size, A.geometry.pitch, half, kernel)
         # the kernel is even but for round-off, so its transform is real
         self.register_buffer("response", torch.fft.rfft2(torch.from_numpy(kernel)).real.float())
 
     def _forward(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:  # MKL refuses an empty batch
+            return x.clone()
         h, w = self.domain.shape
         grid = (2 * h, 2 * w)
         return torch.fft.irfft2(torch.fft.rfft2(x, s=grid) * self.response.to(x), s=grid)[..., :h, :w]
@@ -53,8 +57,8 @@ class ToeplitzNormal(Linear):
         return self._forward(y)
 
 
-def _refuse_truncated(A: XRay) -> None:
-    g, (h, w) = A.geometry, A.domain.shape
+def _refuse_truncated(A: XRay, g: Parallel2D) -> None:
+    h, w = A.domain.shape
     reach = A.pixel_size / 2 * float((w * np.abs(np.cos(g.angles)) + h * np.abs(np.sin(g.angles))).max())
     left, right = g.pitch / 2 - g.positions[0], g.positions[-1] + g.pitch / 2
     if min(left, right) < reach * (1 - 1e-9):
@@ -64,7 +68,7 @@ def _refuse_truncated(A: XRay) -> None:
         )
 
 
-def _add_views(A: XRay, half: "_Half", kernel: Array) -> None:
+def _add_views(pixel: float, pitch: float, half: _Half, kernel: Array) -> None:
     """Add the views of one half to the kernel.
 
     A pixel of driving row r falls at T = column + d_r, is split linearly between the integers next to T, and these
@@ -72,7 +76,7 @@ def _add_views(A: XRay, half: "_Half", kernel: Array) -> None:
     B-spline at t (the autocorrelation of linear interpolation); the reading adds the autocorrelation of the taps.
     """
     weights, taps = half.tables(np.dtype(np.float64))[1], half.taps
-    density = A.pixel_size**2 / A.geometry.pitch / half.scale  # bins for each step of T
+    density = pixel**2 / pitch / half.scale  # bins for each step of T
     seen = (weights != 0).any(2).sum(1)
     products = [(weights[..., : taps - k] * weights[..., k:]).sum((1, 2)) for k in range(taps)]
     reading = np.stack(products[:0:-1] + products, axis=1) * (density / seen)[:, None]
