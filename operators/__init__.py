@@ -3,8 +3,14 @@
 if __name__ != "invreg.operators":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.operators, not operators")
 
+from invreg.operators import psf
+from invreg.operators.blur import Blur
+from invreg.operators.fourier import FourierSampling, random_lines
 from invreg.operators.gradient import Gradient
 from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
+from invreg.operators.mask import Mask, random_mask
+from invreg.operators.resample import Downsample, Resize, Upsample
+from invreg.operators.space_variant import ProductConvolution, TiledBlur
 from invreg.operators.tomography import (
     ConeBeam,
     FanBeam2D,
@@ -20,13 +26,21 @@ from invreg.operators.tomography import (
 )
 
 __all__ = [
+    "Blur",
     "ConeBeam",
+    "Downsample",
     "FanBeam2D",
+    "FourierSampling",
     "Gradient",
     "LeastSquares",
+    "Mask",
     "Parallel2D",
     "Parallel3D",
+    "ProductConvolution",
+    "Resize",
+    "TiledBlur",
     "ToeplitzNormal",
+    "Upsample",
     "Views2D",
     "Views3D",
     "WeightedLeastSquares",
@@ -34,4 +48,7 @@ __all__ = [
     "fbp",
     "fdk",
     "helix",
+    "psf",
+    "random_lines",
+    "random_mask",
 ]

@@ -15,7 +15,22 @@ import torch
 from torch import Tensor
 
 from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
-from invreg.operators import Gradient, LeastSquares, Parallel2D, ToeplitzNormal, WeightedLeastSquares, XRay
+from invreg.operators import (
+    Blur,
+    Downsample,
+    FourierSampling,
+    Gradient,
+    LeastSquares,
+    Mask,
+    Parallel2D,
+    ProductConvolution,
+    Resize,
+    TiledBlur,
+    ToeplitzNormal,
+    Upsample,
+    WeightedLeastSquares,
+    XRay,
+)
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
 
@@ -111,6 +126,10 @@ def _rays(*angles: float) -> XRay:
     return XRay(geometry, shape=(8, 9), pixel_size=0.9)
 
 
+def _coils(*shape: int) -> Tensor:
+    return torch.complex(uniform(*shape, low=-1), uniform(*shape, low=-1, seed=1))
+
+
 def _blur() -> Any:
     import deepinv
 
@@ -178,6 +197,31 @@ LINEAR = [
     Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
+    Member("Blur, periodic", lambda: Blur(uniform(3, 4, low=-1), (7, 6))),
+    Member("Blur, periodic, wrapped", lambda: Blur(uniform(6, 9), (5, 5))),
+    Member("Blur, zero", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "zero")),
+    Member("Blur, zero, kernel beyond the image", lambda: Blur(uniform(1, 14), (3, 4), "zero")),
+    Member("Blur, reflect", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "reflect")),
+    Member("Blur, reflect, kernel beyond the image", lambda: Blur(uniform(13, 2), (3, 5), "reflect")),
+    Member("Blur, valid", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "valid")),
+    Member("ProductConvolution", lambda: ProductConvolution(uniform(3, 2, 4), uniform(3, 7, 6, low=-1))),
+    Member("ProductConvolution, valid", lambda: ProductConvolution(uniform(2, 3, 3), uniform(2, 5, 6), "valid")),
+    Member("TiledBlur", lambda: TiledBlur(uniform(3, 2, 4, 3, low=-1), (10, 7))),
+    Member("TiledBlur, one tile", lambda: TiledBlur(uniform(1, 1, 3, 3), (5, 4))),
+    Member("TiledBlur, valid", lambda: TiledBlur(uniform(2, 5, 3, 2), (6, 5), "valid")),
+    Member("Downsample, box", lambda: Downsample((7, 6), 2)),
+    Member("Downsample, phase", lambda: Downsample((7, 8), 3, "linear", (0.3, 2.0), "zero")),
+    Member("Downsample, none", lambda: Downsample((7, 8), 3, "none", (1, 2))),
+    Member("Downsample, kernel beyond the image", lambda: Downsample((5, 4), 4, "cubic", boundary="periodic")),
+    Member("Upsample", lambda: Upsample((3, 2), 3, "cubic")),
+    Member("Resize, smaller", lambda: Resize((7, 6), (5, 2))),
+    Member("Resize, larger", lambda: Resize((3, 4), (5, 4))),
+    Member("Mask", lambda: Mask(uniform(4, 5) > 0.4)),
+    Member("Mask, compact", lambda: Mask(uniform(2, 3, 5) > 0.4, compact=True)),
+    Member("FourierSampling", lambda: FourierSampling(uniform(4, 5))),
+    Member("FourierSampling, not centred", lambda: FourierSampling(uniform(4, 5) > 0.5, centred=False)),
+    Member("FourierSampling, coils", lambda: FourierSampling(uniform(4, 3) > 0.3, _coils(2, 4, 3))),
+    Member("FourierSampling, volume", lambda: FourierSampling(uniform(3, 2, 4), _coils(2, 3, 2, 4), centred=False)),
     Member("External", lambda: Dense(6, 4)),
     Member("complex", lambda: Fourier((4, 5))),
     Member("Adjoint", lambda: Gradient((7, 5)).H, {"double adjoint": "adjoints are made when asked for"}),

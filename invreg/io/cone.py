@@ -91,7 +91,9 @@ class Cone:
         middle = source + [self.offset_u, far, self.offset_v]
         local = np.stack([source, middle, [pitch, 0, 0], [0, 0, self.row_pitch]]) @ lean
         c, s = np.cos(angles), np.sin(angles)
-        frames = np.stack([np.stack([c, s, 0 * c], 1), np.stack([-s, c, 0 * c], 1), np.stack([0 * c, 0 * c, 0 * c + 1], 1)], 1)
+        frames = np.stack(
+            [np.stack([c, s, 0 * c], 1), np.stack([-s, c, 0 * c], 1), np.stack([0 * c, 0 * c, 0 * c + 1], 1)], 1
+        )
         return Views3D(*np.einsum("ik,akx->iax", local, frames), rows, columns, unit)
 
     def views(self, index: slice | npt.NDArray[np.int64]) -> "Cone":
