@@ -83,12 +83,12 @@ class Cone:
             axis = (columns - 1) / 2 + (shift * far / near - self.offset_u) / pitch
             return ConeBeam(
                 angles - aside, rows, columns, pitch, self.row_pitch, axis, self.central_row(rows), unit,
-                **lengths, tilt=(0.0, float(aside), 0.0),
+                **lengths, tilt=(0.0, -float(aside), 0.0),
             )  # fmt: skip
         (cr, sr), (ct, st) = ((np.cos(t), np.sin(t)) for t in (self.roll, self.tilt))
         lean = np.array([[1, 0, 0], [0, ct, st], [0, -st, ct]]) @ np.array([[cr, 0, sr], [0, 1, 0], [-sr, 0, cr]])
         source = np.array([-shift, -near, 0.0])  # along u, the view and v, from the axis
-        middle = source + [self.offset_u, far, self.offset_v]
+        middle = source + np.array([self.offset_u, far, self.offset_v])
         local = np.stack([source, middle, [pitch, 0, 0], [0, 0, self.row_pitch]]) @ lean
         c, s = np.cos(angles), np.sin(angles)
         frames = np.stack(
@@ -122,8 +122,8 @@ def from_vectors(vectors: Array) -> tuple[Array, float, Cone, tuple[slice, slice
     """Angles, distance of columns, cone and how to turn the images, from (view, 12) as in `Cone`, in any orientation.
 
     The turn is a pair of slices (rows, columns) that reverses axes, so that the source looks from the left column to
-    the right one and from the lowest row up, as `Cone` has it; the vectors in the cone go with the turned images. Raises
-    InputError where the source lies behind the axis or the vectors are of no detector.
+    the right one and from the lowest row up, as `Cone` has it; the vectors in the cone go with the turned images.
+    Raises InputError where the source lies behind the axis or the vectors are of no detector.
     """
     if vectors.ndim != 2 or vectors.shape[1] != 12 or not len(vectors) or not np.isfinite(vectors).all():
         raise InputError(f"scan vectors of shape {vectors.shape}; expected 12 finite numbers a view")

@@ -68,7 +68,8 @@ def header(path: Path) -> Header:
 def _projections(told: Settings, shape: tuple[int, int, int], white: float) -> Stored:
     """The images as transmission, seen from the source, columns from left to right and rows from the lowest up.
 
-    They are stored as seen from behind the detector, the top row first. Raises InputError where they are missing or of another size.
+    They are stored as seen from behind the detector, the top row first. Raises InputError where they are missing or of
+    another size.
     """
     folder = told.path.parent / told.words.get("InputFolderName", "").replace("\\", "/")
     folder = folder if folder.is_dir() else told.path.parent
