@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invreg import prepare
-from invreg.io import Header, InputError, header, images
+from invreg.io import Header, InputError, header, images, measurement
 from invreg.plan import words
 from invreg.progress import Clock
 from invreg.report.figures import look
@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # pydantic comes with it
 
 
 def image_info(path: Path) -> dict[str, Any] | None:
-    """What is in an image file, None for a measurement. Raises InputError where it cannot be read."""
+    """What is in an image file or a measurement that is no scan, None for a scan. Raises InputError."""
+    if measurement.recognise(path):
+        return _measured(measurement.read_measurement(path))
     read = images.reader(path)
     if read is None:
         return None
@@ -33,6 +35,23 @@ def image_info(path: Path) -> dict[str, Any] | None:
         "unit": image.unit,
         "kept": sorted(image.metadata),
         "notes": list(image.warnings),
+    }
+
+
+def _measured(found: measurement.Measurement) -> dict[str, Any]:
+    operator = f"{found.operator} of {' x '.join(map(str, found.shape))} pixels"
+    parts = (*found.arrays, *(["truth"] if found.truth is not None else []))
+    return {
+        "file": found.name,
+        "format": "HDF5 invreg measurement",
+        "shape": list(found.values.shape),
+        "axes": f"through {operator}",
+        "quantity": "",
+        "values": [float(found.values.min()), float(found.values.max())],
+        "spacing": None,
+        "unit": "",
+        "kept": [*parts, *(f"{key}={value}" for key, value in found.parameters.items() if value is not None)],
+        "notes": [f"noise: {', '.join(f'{key}={value}' for key, value in found.noise.items())}"],
     }
 
 

@@ -15,6 +15,7 @@ from invreg.io.scan import Scan
 
 FORMAT, VERSION = "invreg scan", 2  # 2 where there is a cone, which a reader of version 1 would not see
 
+MEASUREMENT = "invreg measurement"  # the layout of what is no scan, see measurement.py
 _CONE = [key for key in Cone.__dataclass_fields__ if key != "vectors"]
 
 

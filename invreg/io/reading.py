@@ -11,7 +11,7 @@ from invreg.io import angles as angle_module
 from invreg.io import dataexchange, heltomo, images, matlab, native, nexus, nikon, npz, tiff_folder, walnut, zeiss
 from invreg.io.check import check
 from invreg.io.errors import InputError
-from invreg.io.hdf5 import opened
+from invreg.io.hdf5 import opened, text
 from invreg.io.header import Header, Stored
 from invreg.io.scan import Scan, fits
 from invreg.io.select import rows_of
@@ -44,6 +44,12 @@ def header(path: str | Path) -> Header:
             for module, read_header in _HDF5.items():
                 if module.recognise(file):
                     return read_header(path, file)
+            if text(file.attrs.get("format", "")) == native.MEASUREMENT:
+                name = text(file["operator"].attrs.get("name", "?")) if "operator" in file else "?"
+                raise InputError(
+                    f"{path}: a measurement of {name}, no scan; invreg.io.read_measurement reads it for use in Python, "
+                    "the command line reconstructs scans alone so far"
+                )
             raise InputError(
                 f"{path}: HDF5, but in no known layout; found {', '.join(file) or 'nothing'} at its root, expected "
                 "our own, DataExchange (/exchange/data), NXtomo or MATLAB v7.3"
