@@ -154,12 +154,14 @@ def test_geometries_odl_cannot_have_are_refused(odl_):
 
     with pytest.raises(ValueError, match="increasing angles; sort them"):
         odl_.to_geometry(Parallel2D(np.array([1.0, 0.0]), 5))
-    fan = odl.applications.tomo.cone_beam_geometry(odl.uniform_discr([-1, -1], [1, 1], (8, 8)), 5, 5, num_angles=4)
-    with pytest.raises(ValueError, match="takes a Parallel2dGeometry of ODL; got a FanBeamGeometry"):
-        odl_.from_geometry(fan)
-    uneven = odl.nonuniform_partition([0.0, 1.0, 3.0])
+    tomo, angles = odl.applications.tomo, odl.uniform_partition(0, 3, 4)
+    panel = odl.uniform_partition([-0.1, -0.1], [0.1, 0.1], (4, 4))
+    with pytest.raises(ValueError, match="takes flat detectors and arcs about the source; got a SphericalDetector"):
+        odl_.from_geometry(tomo.ConeBeamGeometry(angles, panel, 5, 5, det_curvature_radius=(10, 10)))
+    with pytest.raises(ValueError, match="arcs about the source, which is at 10; the radius of this detector is 7"):
+        odl_.from_geometry(tomo.FanBeamGeometry(angles, odl.uniform_partition(-0.1, 0.1, 4), 5, 5, 7))
     with pytest.raises(ValueError, match="evenly spaced bins"):
-        odl_.from_geometry(odl_.Parallel2dGeometry(odl.uniform_partition(0, 3, 4), uneven))
+        odl_.from_geometry(tomo.Parallel2dGeometry(angles, odl.nonuniform_partition([0.0, 1.0, 3.0])))
 
 
 def test_odl_sees_the_same_rays(odl_):

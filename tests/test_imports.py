@@ -29,6 +29,7 @@ EXCEPTIONS = {("invreg/core/solver.py", "invreg.io")}
 HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/adapters/deepinv.py",
     "invreg/adapters/odl.py",
+    "invreg/adapters/odl_geometry.py",
     "invreg/recipes/config.py",
     "operators/tomography/kernels_backproject.py",
     "operators/tomography/kernels_parallel.py",

@@ -1,4 +1,4 @@
-"""ODL 1.0: its operators as ours and ours as its, and parallel geometries both ways.
+"""ODL 1.0: its operators as ours and ours as its; geometries in odl_geometry.py.
 
 ODL's first axis is x and its second y, where an image's rows run against y: its array is np.rot90(image, -1).
 """
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invreg.adapters.odl_geometry import from_geometry as from_geometry
+from invreg.adapters.odl_geometry import to_geometry as to_geometry
 from invreg.core import External, Linear, Space
-from invreg.operators.tomography.geometry import Parallel2D
 
 try:
     import odl
-    from odl.applications.tomo import Parallel2dGeometry
     from odl.core.set.space import LinearSpaceElement
 except ModuleNotFoundError as error:
     raise ImportError("invreg.adapters.odl needs odl: pip install 'invreg[interop]'") from error
@@ -71,30 +71,6 @@ def to_operator(A: Linear, domain: odl.LinearSpace | None = None, range: odl.Lin
             raise ValueError(f"{A} acts on {ours.shape}; got the ODL space {space} of shape {space.shape}")
         spaces.append(space)
     return _ToODL(A, *spaces)
-
-
-def from_geometry(geometry: Parallel2dGeometry, unit: str = "pixel") -> Parallel2D:
-    """A parallel geometry of ODL with a flat, evenly spaced detector and the axis at the origin."""
-    if not isinstance(geometry, Parallel2dGeometry):
-        raise ValueError(f"from_geometry takes a Parallel2dGeometry of ODL; got a {type(geometry).__name__}")
-    detector = geometry.det_partition
-    if not detector.is_uniform or np.any(geometry.translation):
-        raise ValueError("from_geometry takes evenly spaced bins and no translation of the axis")
-    first, pitch = float(detector.grid.min_pt[0]), float(detector.cell_sides[0])
-    turn = np.arctan2(geometry.det_axis_init[1], geometry.det_axis_init[0])
-    return Parallel2D(geometry.angles + turn, detector.size, pitch, centre=-first / pitch, unit=unit)
-
-
-def to_geometry(geometry: Parallel2D) -> Parallel2dGeometry:
-    """The same rays in ODL, which takes increasing angles only (and no name of the unit).
-
-    Its back end astra_cpu (1.0.0) computes as if the axis fell on the middle of the detector, whatever is said.
-    """
-    if np.any(np.diff(geometry.angles) <= 0):
-        raise ValueError("ODL takes increasing angles; sort them first: geometry.views(np.argsort(geometry.angles))")
-    s, half = geometry.positions, geometry.pitch / 2
-    detector = odl.uniform_partition(s[0] - half, s[-1] + half, geometry.detectors)
-    return Parallel2dGeometry(odl.nonuniform_partition(geometry.angles), detector)
 
 
 def _space(space: odl.LinearSpace) -> Space:

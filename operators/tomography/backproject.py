@@ -21,7 +21,7 @@ def backproject_fan(
 
     `views` gives the filtered views (view, row, column) of a slice; L is the distance of the voxel from the source
     along the central ray (on a cylinder: in the plane of the circle), D that of the axis; values are read by bilinear
-    interpolation and are 0 beyond the detector. On the CPU by numba, elsewhere by torch.
+    interpolation and are 0 beyond the detector. The views share one height. On the CPU by numba, elsewhere by torch.
     """
     count = g.angles.size
     parts = [slice(i, min(i + at_once, count)) for i in range(0, count, at_once)]
@@ -36,24 +36,24 @@ def _numba(
 ) -> None:
     from invreg.operators.tomography import kernels_backproject as k
 
-    back: Callable[..., None]
     depth, h, w = volume.shape
-    plane = depth == g.rows == 1 and g.row_centre == 0
+    plane = depth == g.rows == 1 and g.row_centre == 0 and not _height(g)
     upright = volume.new_zeros(h, w, depth)  # z last: all the voxels above a pixel share its column and weight
-    target = upright.numpy()
+    kernel: Any = k.backproject_bins if plane else k.backproject_columns
+    image = upright.numpy()[..., 0] if plane else upright.numpy()
     step = -(-h // (4 * torch.get_num_threads()))
     for part in parts:
-        cos, sin = np.cos(g.angles[part]), np.sin(g.angles[part])
-        where: tuple[Any, ...] = (cos, sin, g.source_origin, g.source_detector, g.centre)
         values = views(part).movedim(1, 2)  # (view, column, row), framed by zeros
+        arguments: tuple[Any, ...] = (np.cos(g.angles[part]), np.sin(g.angles[part]))
+        arguments += (g.source_origin, g.source_detector, g.centre)
         if plane:
-            framed = torch.nn.functional.pad(values[..., 0], (1, 2)).numpy()
-            back, image = partial(k.backproject_bins, framed, *where, g.pitch, g.curved, pixel), target[..., 0]
+            framed = torch.nn.functional.pad(values[..., 0], (1, 2))
+            arguments += (g.pitch, g.curved, pixel)
         else:
-            framed = torch.nn.functional.pad(values, (1, 2, 1, 2)).numpy()
-            across: tuple[Any, ...] = (g.row_centre, g.pitch, g.row_pitch, g.curved, pixel, thickness)
-            back, image = partial(k.backproject_columns, framed, *where, *across), target
-        run([partial(back, image[row : row + step], row, h) for row in range(0, h, step)])
+            framed = torch.nn.functional.pad(values, (1, 2, 1, 2))
+            lowest = -(depth - 1) / 2 * thickness - _height(g)
+            arguments += (g.row_centre, g.pitch, g.row_pitch, g.curved, pixel, thickness, lowest)
+        run([partial(kernel, framed.numpy(), *arguments, image[row : row + step], row, h) for row in range(0, h, step)])
     volume.copy_(upright.permute(2, 0, 1))
 
 
@@ -65,7 +65,7 @@ def _torch(
     D, R = g.source_origin, g.source_detector
     x = (torch.arange(w, dtype=torch.float64) - (w - 1) / 2) * pixel
     y = ((h - 1) / 2 - torch.arange(h, dtype=torch.float64))[:, None] * pixel
-    z = (torch.arange(depth, dtype=torch.float64) - (depth - 1) / 2) * thickness
+    z = (torch.arange(depth, dtype=torch.float64) - (depth - 1) / 2) * thickness - _height(g)
     slab = max(1, POINTS_AT_ONCE // (h * w))
     volume.zero_()
     for part in parts:
@@ -84,3 +84,7 @@ def _torch(
                 grid = torch.stack([across.expand_as(up), up], dim=-1).flatten(0, 1)
                 read = torch.nn.functional.grid_sample(view[None, None], grid[None], align_corners=False)
                 volume[start : start + slab] += weight * read.reshape(up.shape)
+
+
+def _height(g: ConeBeam) -> float:
+    return 0.0 if g.heights is None else float(g.heights[0])

@@ -73,15 +73,17 @@ def fdk(
     that with CGLS or PDHG and XRay, whose adjoint is exact.
     """
     Space(geometry.shape).check(projections, "fdk")
+    refuse_helix(geometry)
+    return _divergent(projections, geometry, shape, pixel_size, slice_thickness, filter)
+
+
+def refuse_helix(geometry: ConeBeam) -> None:
+    """Raise ValueError where the source does not stay in one plane, which FDK needs."""
     if geometry.heights is not None and np.ptp(geometry.heights) > 1e-9 * geometry.source_origin:
         raise ValueError(
             f"fdk takes a circle; the source of this geometry moves by {np.ptp(geometry.heights):.4g} {geometry.unit} "
             "along the axis: use CGLS(XRay(geometry, shape), projections) or PDHG, whose adjoint is exact"
         )
-    if any(geometry.tilt):
-        places = tilted_from_upright(geometry)
-        geometry, projections = replace(geometry, tilt=(0.0, 0.0, 0.0)), _read_at(projections, places)
-    return _divergent(projections, geometry, shape, pixel_size, slice_thickness, filter)
 
 
 def _divergent(
@@ -93,58 +95,58 @@ def _divergent(
     filter: Filter,
 ) -> Tensor:
     """Weight, filter and back-project (*batch, angle, row, column); a fan is a cone of one row."""
-    assert g.centre is not None and g.row_centre is not None and g.row_pitch is not None
     pixel = g.bin_at_axis if pixel_size is None else float(pixel_size)
     thickness = pixel if slice_thickness is None else float(slice_thickness)
     refuse_bad_views(g, shape, pixel, thickness)
-    u = (np.arange(g.columns) - g.centre) * g.pitch
-    v = (np.arange(g.rows) - g.row_centre) * g.row_pitch
-    R, D = g.source_detector, g.source_origin
-    fan = _fan_angles(g)
-    if _is_offset(g, fan):
-        return _divergent(*_widened(projections, g), shape, pixel, thickness, filter)
-    cosine = np.cos(fan) * (R / np.hypot(R, v))[:, None] if g.curved else R / np.hypot(np.hypot(R, u), v[:, None])
-    # half of the two-fold coverage of a full turn; the ramp of unit sampling is per distance of rays at the axis
-    # (on an arc: per angle, with the 1 / D of the law for equal angles)
-    scale = angle_weights(g.angles, 2 * np.pi) / (g.pitch * D / R)
-    redundancy = parker_weights(g.angles, fan) * scale[:, None]
-    response = ramp(length_for(g.columns), filter, g.pitch / R if g.curved else 0.0)
+    prepare = FanFilter(g, filter)
     flat = projections.reshape(-1, *g.shape)
     out = flat.new_empty(len(flat), *shape)
-    first = torch.as_tensor(cosine).to(flat)
-    second = torch.as_tensor(redundancy).to(flat)
     for item, volume in zip(flat, out, strict=True):
 
         def views(part: slice, item: Tensor = item) -> Tensor:
-            return filtered(item[part] * first * second[part][:, None], response)
+            return prepare(item[part], part)
 
-        backproject_fan(views, VIEWS_AT_ONCE, g, pixel, thickness, volume)
+        backproject_fan(views, VIEWS_AT_ONCE, prepare.geometry, pixel, thickness, volume)
     return out.reshape(*projections.shape[: projections.ndim - 3], *shape)
 
 
-def _fan_angles(g: ConeBeam) -> Array:
-    assert g.centre is not None
-    ratio = (np.arange(g.columns, dtype=np.float64) - g.centre) * g.pitch / g.source_detector
-    return ratio if g.curved else np.arctan(ratio)
+class FanFilter:
+    """What FDK does to the views of a cone before they are back-projected, some at a time.
 
-
-def _is_offset(g: ConeBeam, fan: Array) -> bool:
-    low, high = fan.min(), fan.max()
-    return abs(high + low) > 0.1 * (high - low) and arc(g.angles) is None
-
-
-def _widened(projections: Tensor, g: ConeBeam) -> tuple[Tensor, ConeBeam]:
-    """The views weighted for the offset of the detector, with zeros up to a detector that is not offset.
-
-    What filtering spreads beyond the short side's edge belongs to the image as well.
+    `geometry` is that of the result: upright where the detector was tilted, and wider on the short side of an offset
+    detector, as what filtering spreads beyond that side's edge belongs to the image as well.
     """
-    assert g.centre is not None
-    left, right = g.centre, g.columns - 1 - g.centre
-    fan = _fan_angles(g)
-    before, after = (max(0, math.ceil(gap)) for gap in (right - left, left - right))
-    weighted = projections * torch.as_tensor(offset_weights(fan)).to(projections)
-    padded = torch.nn.functional.pad(weighted, (before, after))
-    return padded, replace(g, columns=g.columns + before + after, centre=g.centre + before)
+
+    def __init__(self, g: ConeBeam, filter: Filter) -> None:
+        self.places = tilted_from_upright(g) if any(g.tilt) else None
+        g = replace(g, tilt=(0.0, 0.0, 0.0))
+        fan = g.fan_angles
+        low, high = fan.min(), fan.max()
+        self.pad, share = (0, 0), np.ones(g.columns)
+        if abs(high + low) > 0.1 * (high - low) and arc(g.angles) is None:
+            uneven = (g.positions[0] + g.positions[-1]) / g.pitch
+            self.pad = max(0, math.ceil(uneven)), max(0, math.ceil(-uneven))
+            share = offset_weights(fan)
+            g = replace(g, columns=g.columns + sum(self.pad), centre=(g.centre or 0.0) + self.pad[0])
+            fan = g.fan_angles
+        self.geometry = g
+        R, D = g.source_detector, g.source_origin
+        u, v = g.positions, g.row_positions[:, None]
+        self.cosine = np.pad(share, self.pad) * (
+            np.cos(fan) * (R / np.hypot(R, v)) if g.curved else R / np.hypot(np.hypot(R, u), v)
+        )
+        # the ramp of unit sampling is per distance of rays at the axis (on an arc: per angle, with the 1 / D of the
+        # law for equal angles)
+        scale = angle_weights(g.angles, 2 * np.pi) / (g.pitch * D / R)
+        self.weights = parker_weights(g.angles, fan) * scale[:, None]
+        self.response = ramp(length_for(g.columns), filter, g.pitch / R if g.curved else 0.0)
+
+    def __call__(self, views: Tensor, part: slice) -> Tensor:
+        """The views (view, row, column) of `part`, filtered."""
+        if self.places is not None:
+            views = _read_at(views, self.places)
+        views = torch.nn.functional.pad(views, self.pad) * torch.as_tensor(self.cosine).to(views)
+        return filtered(views * torch.as_tensor(self.weights[part]).to(views)[:, None], self.response)
 
 
 def _as_cone(g: FanBeam2D) -> ConeBeam:

@@ -30,15 +30,18 @@ def backproject_columns(
     curved: bool,
     pixel: float,
     thickness: float,
+    low: float,
     volume: Array,
     first: int,
     height: int,
 ) -> None:
-    """Add views (view, column, row), framed by one zero before and two after, to the rows first.. of (h, w, depth)."""
+    """Add views (view, column, row), framed by one zero before and two after, to the rows first.. of (h, w, depth).
+
+    low: height of the lowest slice above the source.
+    """
     cast = views.dtype.type
     columns, rows = views.shape[1] - 3, views.shape[2] - 3
     width, depth = volume.shape[1], volume.shape[2]
-    low = -(depth - 1) / 2 * thickness
     mixed = np.empty(rows + 3, views.dtype)
     below, share = np.empty(depth, np.int32), np.empty(depth, views.dtype)
     for r in range(volume.shape[0]):
