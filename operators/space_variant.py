@@ -28,7 +28,7 @@ class ProductConvolution(Linear):
 
     def __init__(self, kernels: Any, weights: Any, boundary: str = "zero") -> None:
         kernels = checked_kernels(kernels, 3, "ProductConvolution")
-        weights = torch.as_tensor(weights).to(kernels.dtype)
+        weights = torch.as_tensor(weights).to(kernels)
         if weights.ndim != 3 or len(weights) != len(kernels) or not bool(weights.isfinite().all()):
             raise ValueError(
                 f"ProductConvolution takes finite weights (K, h, w), one map for each of its {len(kernels)} kernels; "
@@ -91,7 +91,7 @@ class TiledBlur(Linear):
         self.axes, self.corner = axes, corner
         self.grid = (axes[0].window, axes[1].window)
         for name, axis in zip(("down", "across"), axes, strict=True):
-            self.register_buffer(name, axis.weights().to(kernels.dtype))
+            self.register_buffer(name, axis.weights().to(kernels))
         self.register_buffer("transfer", transfer_of(kernels, self.grid))
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -14,14 +14,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
+from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
 from invreg.operators import (
+    MTF,
     Blur,
     Downsample,
     FourierSampling,
     Gradient,
+    Imager,
+    Laplacian,
     LeastSquares,
     Mask,
+    PanMultispectral,
     Parallel2D,
     ProductConvolution,
     Resize,
@@ -183,6 +187,16 @@ def _odl_rays() -> Any:
     return from_operator(RayTransform(space, geometry, impl="astra_cpu"))
 
 
+def _imager(**options: Any) -> Imager:
+    mtfs = [MTF.from_nyquist(0.15, 0.3), MTF.from_instrument(1.1, 15.9, 0.6e-6, 8e-6, obscuration=0.3)]
+    return Imager((11, 10), mtfs, 2, radius=1, shifts=[(0.0, 0.0), (0.2, -0.1)], **options)
+
+
+def _pan(**options: Any) -> PanMultispectral:
+    mtfs = [MTF.from_nyquist(0.15, 0.3), MTF.from_nyquist(0.3, 0.2)]
+    return PanMultispectral((10, 13), MTF.from_nyquist(0.1, 0.1), [0.3, 0.7], mtfs, ratio=2, radius=1, **options)
+
+
 _PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
 _GRID = _PHYSICS | {
     "float64": "its interpolation grid stays in float32",
@@ -204,11 +218,24 @@ LINEAR = [
     Member("Blur, reflect", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "reflect")),
     Member("Blur, reflect, kernel beyond the image", lambda: Blur(uniform(13, 2), (3, 5), "reflect")),
     Member("Blur, valid", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "valid")),
+    Member("Imager", lambda: _imager()),
+    Member("Imager, one band", lambda: Imager((9, 12), MTF.from_nyquist(0.2, 0.1), 3, radius=1)),
+    Member("Imager, tiles", lambda: _imager(tile=2)),
+    Member("Imager, phase", lambda: _imager(phase=(1.0, 0.5))),
+    Member("PanMultispectral", lambda: _pan()),
+    Member("PanMultispectral, tiles", lambda: _pan(tile=2, shifts=[(0.1, 0.0), (0.0, -0.4)])),
     Member("ProductConvolution", lambda: ProductConvolution(uniform(3, 2, 4), uniform(3, 7, 6, low=-1))),
     Member("ProductConvolution, valid", lambda: ProductConvolution(uniform(2, 3, 3), uniform(2, 5, 6), "valid")),
     Member("TiledBlur", lambda: TiledBlur(uniform(3, 2, 4, 3, low=-1), (10, 7))),
     Member("TiledBlur, one tile", lambda: TiledBlur(uniform(1, 1, 3, 3), (5, 4))),
     Member("TiledBlur, valid", lambda: TiledBlur(uniform(2, 5, 3, 2), (6, 5), "valid")),
+    Member("Gradient, periodic", lambda: Gradient((5, 6), (0.5, 2.0), "periodic")),
+    Member("Gradient, zero", lambda: Gradient((5, 6), boundary="zero")),
+    Member("Gradient, signal", lambda: Gradient((9,), 0.1)),
+    Member("Gradient, volume", lambda: Gradient((3, 2, 4), (1.0, 2.0, 0.5), "periodic")),
+    Member("Laplacian", lambda: Laplacian((6, 5), (1.0, 0.5))),
+    Member("Laplacian, periodic", lambda: Laplacian((3, 1, 5), boundary="periodic")),
+    Member("Laplacian, zero", lambda: Laplacian((7,), 2.0, "zero")),
     Member("Downsample, box", lambda: Downsample((7, 6), 2)),
     Member("Downsample, phase", lambda: Downsample((7, 8), 3, "linear", (0.3, 2.0), "zero")),
     Member("Downsample, none", lambda: Downsample((7, 8), 3, "none", (1, 2))),
@@ -232,6 +259,8 @@ LINEAR = [
     Member("difference", lambda: Dense(6, 4) - 3 * Dense(6, 4)),
     Member("Stack", lambda: Stack(Dense(6, 4), Dense(3, 4))),
     Member("Stack, axis", lambda: Stack(Gradient((7, 5)), 2 * Gradient((7, 5)), axis=-3)),
+    Member("Stack, different codomains", lambda: Stack(Gradient((4, 5)), Mask(uniform(4, 5) > 0.4), axis=None)),
+    Member("BlockDiagonal", lambda: BlockDiagonal(Blur(uniform(2, 3), (4, 5), "valid"), Resize((4, 5), (3, 3)))),
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),
