@@ -15,7 +15,7 @@ from invreg.io import Image, InputError, Measurement, Scan, native, read_image, 
 from invreg.io.lengths import length
 from invreg.io.measurement import describe, kernel_of, light
 from invreg.io.writing import replaced
-from invreg.operators import FanBeam2D, Parallel2D, XRay, psf
+from invreg.operators import INSTRUMENTS, FanBeam2D, Parallel2D, Satellite, XRay, psf
 from invreg.operators.mask import random_mask
 from invreg.simulations import NOISES, OPERATORS
 
@@ -57,9 +57,9 @@ def simulate(
     make = _scan if name in ("parallel", "fan") else _measurement
     try:
         made, scan = make(source, values, name, parameters, (kind, levels), generator)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(f"--operator {name}: {' '.join(str(error).split())}") from None
     made = replace(made, sources=sources | made.sources, truth=made.truth if keep_truth else None)
     if scan is None:
@@ -204,7 +204,7 @@ def _noisy_scan(
     exact: Tensor, kind: str, levels: Parameters, generator: torch.Generator
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fields of a Scan from line integrals (angle, row, detector), and the noise as a measurement describes it."""
-    if kind in ("none", "gaussian"):
+    if kind not in ("poisson", "poisson-gaussian"):
         noisy, told = add_noise(exact, kind, levels, generator)
         return {"projections": noisy.numpy(), "kind": "line integrals"}, told
     photons, read = _photons(levels)
@@ -248,6 +248,8 @@ def _measurement(
     generator: torch.Generator,
 ) -> tuple[Measurement, None]:
     """Values through an operator of `io.models`, with their noise."""
+    if name == "satellite":
+        return _satellite(image, values, p, noise, generator), None
     arrays: dict[str, np.ndarray] = {}
     if name == "blur":
         arrays["kernel"] = _kernel(p)
@@ -261,6 +263,41 @@ def _measurement(
     if name == "inpainting":
         noisy = made.A(noisy)  # what is lost has no noise
     return replace(made, values=noisy.numpy(), noise=told), None
+
+
+def _satellite(
+    image: Image, values: np.ndarray, p: Parameters, noise: tuple[str, Parameters], generator: torch.Generator
+) -> Measurement:
+    """The measured radiance of a scene whose bands are the channels, or all the grey image."""
+    satellite = Satellite(p["instrument"], values.shape[-2:], p["product"], factor=p["factor"])
+    bands = satellite.A.domain.shape[0] if len(satellite.A.domain.shape) == 3 else 1
+    flat = values.reshape(-1, *values.shape[-2:])
+    if bands == 1:
+        flat = flat.mean(0, keepdims=True)
+    if len(flat) not in (1, bands):
+        raise InputError(f"{image.name}: {len(flat)} channels; {p['instrument']} takes {bands}, or one for all")
+    one = INSTRUMENTS[p["instrument"]]
+    seen = [band.saturation for band in (one.bands if p["product"] != "panchromatic" else [one.panchromatic])]
+    measured = [one.panchromatic.saturation] * one.ratio**2 + seen if p["product"] == "pair" else seen
+    top = flat.max((1, 2), keepdims=True)
+    if flat.min() < 0 or not (top > 0).all() or not 0 < p["peak"]:
+        raise InputError(
+            f"{image.name}: values from {flat.min():g} to {flat.max():g}; expected light, 0 or more, not all 0"
+        )
+    scene = (flat / top * p["peak"] * np.reshape(seen, (-1, 1, 1))).astype(np.float32)
+    scene = scene if len(satellite.A.domain.shape) == 3 else scene[0]
+    exact = satellite.A(torch.from_numpy(scene))
+    kind, levels = noise
+    if kind == "instrument":
+        noisy = satellite.radiometry.radiance(satellite.radiometry.simulate(exact, generator))
+        a, b = (t.flatten().tolist() for t in satellite.radiometry.noise())
+        told: dict[str, Any] = {"name": kind, "a": a, "b": b, "saturation": measured}
+    else:
+        noisy, told = add_noise(exact, kind, levels, generator)
+    return Measurement(
+        noisy.numpy(), "satellite", scene.shape[-2:], p, noise=told, truth=scene, name=image.name,
+        sources={"spacing of the truth, m": satellite.spacing},
+    )  # fmt: skip
 
 
 def _kernel(p: Parameters) -> np.ndarray:
@@ -292,6 +329,8 @@ def add_noise(
     """The measurement with noise, and the noise: `std`, and `value`, that of one photon. Raises InputError."""
     if kind == "none":
         return exact, {"name": kind}
+    if kind == "instrument":
+        raise InputError("--noise instrument: only --operator satellite has an instrument; take another noise")
     if kind == "gaussian":
         std = levels["std"]
         if std is None:

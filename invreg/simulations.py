@@ -46,6 +46,15 @@ OPERATORS: dict[str, tuple[str, dict[str, tuple[object, str]]]] = {
             "boundary": ("reflect", "reflect, periodic or zero"),
         },
     ),
+    "satellite": (
+        "an optical satellite instrument: its blur and sampling, in radiance (W m^-2 sr^-1 um^-1)",
+        {
+            "instrument": ("sentinel2", "sentinel2, pleiades, worldview3 or landsat8"),
+            "product": ("multispectral", "multispectral, panchromatic or pair"),
+            "factor": (2, "pixels of the image to one of the measurement along each axis"),
+            "peak": (0.8, "brightest pixel of each band as a share of the radiance that saturates it"),
+        },
+    ),
     "inpainting": (
         "some pixels are lost",
         {
@@ -74,6 +83,7 @@ NOISES: dict[str, tuple[str, dict[str, tuple[object, str]]]] = {
             "read": (5.0, "standard deviation in photons"),
         },
     ),
+    "instrument": ("that of the satellite: photons, read noise, rounding and saturation", {}),
 }
 
 

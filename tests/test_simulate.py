@@ -159,6 +159,40 @@ def test_lost_pixels(photo):
     assert np.array_equal(m.values, np.where(image > 1, image, 0))
 
 
+@pytest.mark.parametrize("product", ["multispectral", "panchromatic", "pair"])
+def test_a_satellite_image_has_the_noise_of_its_instrument(tmp_path, product):
+    tifffile.imwrite(tmp_path / "flat.tif", np.full((320, 320), 3.0, np.float32))
+    words = (
+        "--operator",
+        "satellite",
+        "instrument=pleiades",
+        f"product={product}",
+        "peak=0.3",
+        "--noise",
+        "instrument",
+    )
+    m = read_measurement(made(tmp_path / "flat.tif", *words))
+    exact = m.A(torch.from_numpy(m.truth)).numpy()
+    assert m.values.shape == exact.shape and m.noise["name"] == "instrument"
+    expected = 0.3 * np.array(m.noise["saturation"])[-len(m.truth.reshape(-1, 320, 320)) :]
+    np.testing.assert_allclose(m.truth.reshape(len(expected), -1).mean(1), expected, rtol=1e-5)
+    a, b = (np.reshape(m.noise[key], (-1, 1, 1)) for key in "ab")
+    assert len(a) == len(m.noise["saturation"]) == (exact.shape[0] if exact.ndim == 3 else 1)
+    ratio = (m.values - exact) ** 2 / (a + b * exact)
+    assert abs(ratio.mean() - 1) < 4 * np.sqrt(2 / ratio.size)
+
+
+def test_satellites_that_do_not_fit(refused, tmp_path):
+    tifffile.imwrite(tmp_path / "three.tif", np.ones((3, 160, 160), np.float32), photometric="minisblack")
+    words = ("--operator", "satellite", "instrument=sentinel2")
+    assert "3 channels; sentinel2 takes 4, or one for all" in refused(*words, image=tmp_path / "three.tif")
+    assert "instruments are 'sentinel2'" in refused("--operator", "satellite", "instrument=spot")
+    assert "has no panchromatic band" in refused(*words, "product=pair", image=tmp_path / "three.tif")
+    assert "--operator satellite: " in refused(*words, "factor=40")  # the image is too small for its blur
+    assert "only --operator satellite" in refused("--operator", "blur", "--noise", "instrument")
+    assert "only --operator satellite" in refused("--operator", "parallel", "--noise", "instrument")
+
+
 def test_pictures_are_measured_in_proportion_to_light_channel_by_channel(tmp_path):
     from skimage import io
 

@@ -30,11 +30,11 @@ VERSION = 1
 class Measurement:
     """Values and the operator that they came through.
 
-    values: (*batch, *codomain of the operator). operator: its name in `models.MODELS`, or "x-ray" for a CT scan. shape:
-    (h, w) of the image. parameters: numbers and words, arrays: what else it is made of (a kernel, a mask). noise: its
-    `name` ("none", "gaussian", "poisson", "poisson-gaussian", "unknown"), and of what it knows `std` and `value`, that
-    of one photon. truth: the image, or None. sources: where this came from, with the seed. made: an operator that is
-    there already.
+    values: (*batch, *codomain of the operator). operator: its name in `models.MODELS`, or "x-ray" for a CT scan.
+    shape: (h, w) of the image. parameters: numbers and words, arrays: what else it is made of (a kernel, a mask).
+    noise: its `name` ("none", "gaussian", "poisson", "poisson-gaussian", "instrument", "unknown"), and of what it knows
+    `std` and `value`, that of one photon, or `a` and `b` of the variance a + b value, one a band, with `saturation`.
+    truth: the image, or None. sources: where this came from, with the seed. made: an operator that is there already.
     """
 
     values: npt.NDArray[Any]
@@ -155,7 +155,10 @@ def _own(path: Path) -> Measurement:
             tuple(int(n) for n in group.attrs.get("shape", ())),
             parameters,
             arrays,
-            {key: text(value) if isinstance(value, str | bytes) else float(value) for key, value in noise.items()},
+            {
+                key: text(value) if isinstance(value, str | bytes) else np.asarray(value).tolist()
+                for key, value in noise.items()
+            },
             truth,
             dict(file["simulation"].attrs) if "simulation" in file else {},
             f"{path}",

@@ -35,9 +35,17 @@ def _inpainting(shape: tuple[int, ...], parameters: Parameters, arrays: Arrays) 
     return Mask(torch.as_tensor(arrays["mask"]))
 
 
+def _satellite(shape: tuple[int, ...], parameters: Parameters, arrays: Arrays) -> "Linear":
+    from invreg.operators import Satellite
+
+    p = parameters
+    return Satellite(p["instrument"], (shape[-2], shape[-1]), p["product"], factor=p["factor"]).A
+
+
 # name: builder from the shape of the image, the parameters and the arrays; CT is read as a scan
 MODELS: dict[str, Callable[[tuple[int, ...], Parameters, Arrays], "Linear"]] = {
     "blur": _blur,
     "downsample": _downsample,
     "inpainting": _inpainting,
+    "satellite": _satellite,
 }
