@@ -52,8 +52,8 @@ DICOM = {
         {"SeriesInstanceUID": "1.2.9", "SeriesDescription": "scout"},
         r"2 series in one folder, head \(4",
     ),
-    "another size": ({"values": np.zeros((8, 5), np.uint16)}, "Columns is 5, in .* 6"),
-    "another spacing": ({"PixelSpacing": [0.7, 0.8]}, "PixelSpacing is"),
+    "another size": ({"values": np.zeros((8, 5), np.uint16)}, "shape is .8, 5., in .* .8, 6."),
+    "another spacing": ({"PixelSpacing": [0.7, 0.8]}, "spacing is"),
     "the same place": ({"ImagePositionPatient": [-10, 4, 7]}, "lie in the same place"),
     "a gap": ({"ImagePositionPatient": [-10, -20, 40]}, "slices (are missing|lie unevenly)"),
     "no position": ({"ImagePositionPatient": None}, "cannot be put in order"),
@@ -304,6 +304,38 @@ def test_zeiss_volume(tmp_path):
 
 
 # what is wrong
+
+
+def _cut_files(folder):
+    """One file of each format, by its name."""
+    nibabel, fits = pytest.importorskip("nibabel"), pytest.importorskip("astropy.io.fits")
+    rng = np.random.default_rng(6)
+    files.dicom_slice(folder / "dicom", 0)
+    for name in ("a.nii", "a.nii.gz"):
+        nibabel.Nifti1Image(rng.standard_normal((6, 5, 4)), np.eye(4)).to_filename(folder / name)
+    fits.PrimaryHDU(rng.integers(0, 99, (6, 5)).astype(np.int16)).writeto(folder / "a.fits")
+    tifffile.imwrite(folder / "a.tif", rng.standard_normal((6, 5)), compression="zlib")
+    from skimage import io
+
+    for name in ("a.png", "a.jpg"):
+        io.imsave(folder / name, rng.integers(0, 256, (40, 50)).astype(np.uint8), check_contrast=False)
+    scanner_files.zeiss(folder / "a.txm", AcquisitionMode=np.int32(1).tobytes())
+    return sorted(folder.iterdir())
+
+
+def test_no_cut_of_a_file_gives_anything_but_a_sentence(tmp_path):
+    (tmp_path / "whole").mkdir()
+    for path in _cut_files(tmp_path / "whole"):
+        data, cut = path.read_bytes(), tmp_path / f"cut_{path.name}"
+        whole = read_image(path).values
+        for size in np.unique(np.geomspace(1, len(data) - 1, 25).astype(int)):
+            cut.write_bytes(data[:size])
+            try:
+                image = read_image(cut)  # a header that is whole may be followed by nothing that counts
+            except InputError as error:
+                assert "\n" not in str(error) and "cut_" in str(error), path
+            else:
+                assert image.values.shape == whole.shape, (path, size)
 
 
 def test_images_that_are_none(tmp_path):

@@ -22,7 +22,7 @@ def recognise(path: Path, start: bytes) -> bool:
 
     try:
         with tifffile.TiffFile(path) as tiff:
-            pages = [p for page in tiff.pages for p in (page, *(page.pages or []))]
+            pages = [tiff.pages[0], *(tiff.pages[0].pages or [])]
             return any(page.tags.valueof(262) == _CFA for page in pages)
     except Exception:  # tifffile raises whatever the damaged bytes lead it to; the TIFF reader says so
         return False
@@ -39,7 +39,7 @@ def read(path: Path) -> Image:
         import rawpy
     try:
         with rawpy.imread(str(path)) as raw:
-            if raw.raw_pattern is None:
+            if raw.raw_pattern is None or np.max(raw.raw_pattern) >= len(raw.color_desc):
                 raise InputError(f"{path}: this raw file has no mosaic of colours; expected one value a pixel")
             values, pattern = raw.raw_image_visible.copy(), np.asarray(raw.raw_pattern)
             names, black = raw.color_desc.decode(), np.asarray(raw.black_level_per_channel)

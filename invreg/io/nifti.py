@@ -1,6 +1,7 @@
 """NIfTI-1 and NIfTI-2 volumes, plain and compressed."""
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def recognise(path: Path, start: bytes) -> bool:
         try:
             with gzip.open(path) as file:
                 start = file.read(352)
-        except (OSError, EOFError):
+        except (OSError, EOFError, zlib.error):
             return False
     return start[344:348] in _MAGIC or start[4:8] in _MAGIC
 
@@ -41,15 +42,16 @@ def read(path: Path) -> Image:
         image: Any = kind.from_bytes(data)
         small = image.get_data_dtype().itemsize <= 2 or image.get_data_dtype() == np.float32
         values = np.asarray(image.get_fdata(dtype=np.float32 if small else np.float64))
+        told, zooms = image.header.get_xyzt_units()[0], [float(z) for z in image.header.get_zooms()]
+        affine, header = np.array(image.affine, np.float64), image.header.copy()
     except Exception as error:  # nibabel, gzip and zlib raise whatever the damaged bytes lead them to
         raise InputError(f"{path}: this NIfTI file cannot be read ({words(error)}); copy it again") from None
     while values.ndim > 2 and values.shape[-1] == 1:
         values = values[..., 0]
     if not 2 <= values.ndim <= 4:
         raise InputError(f"{path}: {values.ndim} axes of shape {values.shape}; expected two to four")
-    told = image.header.get_xyzt_units()[0]
     spatial = min(values.ndim, 3)
-    sizes = [float(z) for z in image.header.get_zooms()[:spatial]][::-1]
+    sizes = zooms[:spatial][::-1]
     unit, notes = "mm", []
     if told == "unknown":
         notes = ["the file has no unit of length; mm was taken"]
@@ -61,7 +63,7 @@ def read(path: Path) -> Image:
         "",
         tuple(sizes),
         unit,
-        {"affine": np.array(image.affine, np.float64), "header": image.header.copy()},
+        {"affine": affine, "header": header},
         tuple(notes),
         path.name.removesuffix(".gz").removesuffix(".nii"),
         "NIfTI",

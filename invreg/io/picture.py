@@ -23,7 +23,8 @@ def read(path: Path) -> Image:
     Values are as stored: 0 to 2^bits - 1. With 8 bits they are taken as sRGB, not proportional to light, with 16 as
     proportional; `Image.linear` undoes it. Raises InputError for a damaged file.
     """
-    start = path.read_bytes()[:26]
+    with path.open("rb") as file:
+        start = file.read(26).ljust(26, b"\0")
     png = start.startswith(_PNG)
     bits = start[24] if png else 8
     try:
