@@ -30,7 +30,8 @@ def read(path: Path) -> Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that break the standard
             warnings.filterwarnings("error", message=".*truncated.*")
-            with fits.open(path, memmap=False) as file:
+            # opened here, as astropy leaves a damaged file open
+            with path.open("rb") as stream, fits.open(stream, memmap=False) as file:
                 found = [(k, hdu) for k, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
                 images = [(k, np.array(hdu.data), hdu.header.copy()) for k, hdu in found[:1]]
                 others = [f"{hdu.name or 'unnamed'} ({k})" for k, hdu in found[1:]]
