@@ -143,6 +143,8 @@ def test_fits_scaling_blanks_header_and_back(tmp_path):
     assert np.array_equal(image.values, expected, equal_nan=True) and image.quantity == "adu"
     assert "1 values (0.05 of all) are not finite" in image.warnings[0]
     assert image.metadata["header"]["OBJECT"] == "M42" and image.metadata["rows"] == "from the bottom"
+    (tmp_path / "a.bin").write_bytes(gzip.compress((tmp_path / "a.fits").read_bytes()))
+    assert np.array_equal(read_image(tmp_path / "a.bin").values, expected, equal_nan=True)
     write_image(tmp_path / "b.fits", replace(image, values=image.values + 1))
     with fits.open(tmp_path / "b.fits") as file:
         assert np.array_equal(file[0].data, expected + 1, equal_nan=True)

@@ -1,5 +1,7 @@
 """Reading and writing images: the format is told by content, that of a new file by its name."""
 
+import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from invreg.io.image import Image
 from invreg.io.writing import replaced
 
 _KNOWN = "DICOM (a file or the folder of a series), NIfTI, FITS, TIFF, GeoTIFF, PNG, JPEG, camera raw or Zeiss .txm"
+_START = 352  # bytes that tell a format
 _WRITERS = {".tif": tiff_image, ".tiff": tiff_image, ".nii": nifti, ".fits": fits, ".fit": fits}
 
 
@@ -21,23 +24,36 @@ def reader(path: Path) -> Callable[[Path], Image] | None:
         if path.is_dir():
             return dicom.read if dicom.files(path) else None
         with path.open("rb") as file:
-            start = file.read(352)
+            start = file.read(_START)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file or folder") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if not start:
         raise InputError(f"{path}: the file is empty; expected {_KNOWN}")
-    for module in (dicom, fits, picture):
+    for module in (dicom, picture):
         if module.recognise(start):
             return module.read
-    if nifti.recognise(path, start):
-        return nifti.read
+    plain = _unpacked(path, start)
+    for packed in (fits, nifti):
+        if packed.recognise(plain):
+            return packed.read
     if camera.recognise(path, start):
         return camera.read
     if tiff_folder.is_tiff(path) and tiff_image.georeferenced(path):
         return tiff_image.read
     return zeiss.volume if start.startswith(zeiss.MAGIC) and zeiss.is_volume(path) else None
+
+
+def _unpacked(path: Path, start: bytes) -> bytes:
+    """The first bytes of what is in a gzip file, of others as they are."""
+    if start[:2] != b"\x1f\x8b":
+        return start
+    try:
+        with gzip.open(path) as file:
+            return file.read(_START)
+    except (OSError, EOFError, zlib.error):
+        return start
 
 
 def read_image(path: str | Path) -> Image:
