@@ -3,6 +3,7 @@
 import gzip
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import image_files as files
 import numpy as np
@@ -37,6 +38,19 @@ def test_one_dicom_file(tmp_path):
     assert np.array_equal(image.values, signed) and image.quantity == ""
     image = read_image(files.dicom_slice(tmp_path / "ct", 0, RescaleSlope=None, RescaleIntercept=None))
     assert "no rescale intercept" in image.warnings[0]
+
+
+def test_a_real_slice_as_pydicom_rescales_it():
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.pixels import apply_rescale
+
+    path = Path(pydicom.__file__).parent / "data/test_files/CT_small.dcm"
+    if not path.exists():
+        pytest.skip("this pydicom comes without its test files")
+    theirs, image = pydicom.dcmread(path), read_image(path)
+    np.testing.assert_allclose(image.values, apply_rescale(theirs.pixel_array, theirs))
+    assert image.values.shape == (128, 128) and image.spacing == pytest.approx((0.661468, 0.661468))
+    assert image.quantity == "HU" and -1100 < image.values.min() < -800
 
 
 def test_gantry_tilt_is_told(tmp_path):

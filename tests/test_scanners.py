@@ -140,6 +140,17 @@ def test_vectors_in_every_orientation_give_the_same_scan():
             assert getattr(c, key) == pytest.approx(getattr(cone, key), abs=1e-9), key
 
 
+@pytest.mark.parametrize("make", [files.nikon, files.walnut, files.heltomo, files.zeiss])
+def test_rows_and_views_of_every_scanner(tmp_path, make):
+    path = make(tmp_path / "scan")
+    whole = read(path)
+    for lines in (slice(2, 3), slice(3, 15, 4), slice(1, None)):
+        part = read(path, rows=lines, views=slice(1, 9, 3))
+        assert np.array_equal(part.projections, whole.projections[1:9:3, lines])
+        assert np.array_equal(part.angles, whole.angles[1:9:3])
+        np.testing.assert_allclose(shadow(part), shadow(rows(views(whole, slice(1, 9, 3)), lines)), atol=1e-9)
+
+
 # parts
 
 
