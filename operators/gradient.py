@@ -12,7 +12,7 @@ BOUNDARIES = ("neumann", "periodic", "zero")
 
 class _Differences(Linear):
     shape: tuple[int, ...]
-    steps: tuple[float, ...]
+    spacing: tuple[float, ...]
     boundary: str
 
     def _set(self, shape: tuple[int, ...], spacing: float | tuple[float, ...], boundary: str) -> None:
@@ -24,7 +24,7 @@ class _Differences(Linear):
             raise ValueError(f"{who} takes one spacing > 0 or one for each of the {len(shape)} axes; got {spacing}")
         if boundary not in BOUNDARIES:
             raise ValueError(f"{who} takes boundary {', '.join(map(repr, BOUNDARIES))}; got {boundary!r}")
-        self.shape, self.steps, self.boundary = tuple(shape), steps, boundary
+        self.shape, self.spacing, self.boundary = tuple(shape), steps, boundary
 
 
 class Gradient(_Differences):
@@ -45,10 +45,10 @@ class Gradient(_Differences):
     def _forward(self, x: Tensor) -> Tensor:
         ndim = len(self.shape)
         if x.requires_grad or torch.is_grad_enabled():
-            parts = [self._difference(x, axis - ndim) / step for axis, step in enumerate(self.steps)]
+            parts = [self._difference(x, axis - ndim) / step for axis, step in enumerate(self.spacing)]
             return torch.stack(parts, dim=-1 - ndim)
         g = x.new_empty(*x.shape[: x.ndim - ndim], ndim, *self.shape)
-        for axis, step in enumerate(self.steps):
+        for axis, step in enumerate(self.spacing):
             part, d, n = g.select(-1 - ndim, axis), axis - ndim, self.shape[axis]
             last, end = part.narrow(d, n - 1, 1), x.narrow(d, n - 1, 1)
             torch.sub(x.narrow(d, 1, n - 1), x.narrow(d, 0, n - 1), out=part.narrow(d, 0, n - 1))
@@ -71,7 +71,7 @@ class Gradient(_Differences):
     def _adjoint(self, y: Tensor) -> Tensor:
         ndim = len(self.shape)
         x = torch.zeros_like(y.select(-1 - ndim, 0))
-        for axis, step in enumerate(self.steps):
+        for axis, step in enumerate(self.spacing):
             part, d, n = y.select(-1 - ndim, axis), axis - ndim, self.shape[axis]
             part = part if step == 1.0 else part / step
             inner, last = part.narrow(d, 0, n - 1), part.narrow(d, n - 1, 1)
@@ -86,7 +86,7 @@ class Gradient(_Differences):
     def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         """Closed form: the axes' singular values are 2 cos of a fraction of pi, and their squares add."""
         return math.hypot(
-            *(2 * _top(n, self.boundary, 2 * n + 1) / s for n, s in zip(self.shape, self.steps, strict=True))
+            *(2 * _top(n, self.boundary, 2 * n + 1) / s for n, s in zip(self.shape, self.spacing, strict=True))
         )
 
 
@@ -105,8 +105,8 @@ class Laplacian(_Differences):
         self._set(shape, spacing, boundary)
 
     def _forward(self, x: Tensor) -> Tensor:
-        out = x * (-2 * sum(1 / step**2 for step in self.steps))
-        for axis, step in enumerate(self.steps):
+        out = x * (-2 * sum(1 / step**2 for step in self.spacing))
+        for axis, step in enumerate(self.spacing):
             d, n, c = axis - len(self.shape), self.shape[axis], 1 / step**2
             out.narrow(d, 0, n - 1).add_(x.narrow(d, 1, n - 1), alpha=c)
             out.narrow(d, 1, n - 1).add_(x.narrow(d, 0, n - 1), alpha=c)
@@ -122,7 +122,7 @@ class Laplacian(_Differences):
 
     def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
         """Closed form: the sum over the axes of 4 cos^2 of a fraction of pi."""
-        axes = zip(self.shape, self.steps, strict=True)
+        axes = zip(self.shape, self.spacing, strict=True)
         return sum((2 * _top(n, self.boundary, 2 * n + 2) / s) ** 2 for n, s in axes)
 
 

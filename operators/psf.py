@@ -102,7 +102,8 @@ def airy(
     the same unit, `f_number` of the full aperture; `obscuration` e in [0, 1) is the ratio of the diameters of the
     central obstacle and of the pupil. The first zero lies at r = 1.2197 wavelength f_number if e = 0. It is sampled,
     not averaged over the pixels: that is the detector's part. The tail is long: default size 10 wavelength f_number
-    to each side, beyond which 2 % of the light falls. Source: Born & Wolf, Principles of Optics, 8.5.2.
+    to each side, beyond which 2 % of the light falls. Source: Born & Wolf, Principles of Optics, 8.5.2
+    and 8.6.2.
     """
     scale = _focal_scale(wavelength, f_number, pixel, obscuration)
     x, y = _coordinates(size or _focal_size(scale))

@@ -23,7 +23,7 @@ class _Separable(External):
     def _forward(self, x: Tensor) -> Tensor:
         (h, w), batch = self.domain.shape, x.shape[:-2]
         columns = x.reshape(-1, h, w).movedim(0, 1).reshape(h, -1)  # (h, batch w)
-        rows = self.R(columns).reshape(-1, w).T.contiguous()  # (w, rows batch)
+        rows = self.R(columns).reshape(-1, w).T  # (w, rows batch)
         y = self.C(rows).reshape(self.C.rows, self.R.rows, -1)
         return y.permute(2, 1, 0).reshape(*batch, *self.codomain.shape)
 
@@ -55,7 +55,7 @@ class _Sparse(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not x.numel():
             return x.new_zeros(self.rows, x.shape[1])
-        weights = self.weights.to(x.dtype)
+        x, weights = x.contiguous(), self.weights.to(x.dtype)  # other layouts are slow
         return nn.functional.embedding_bag(self.index, x, self.starts, mode="sum", per_sample_weights=weights)
 
     def transposed(self) -> "_Sparse":
@@ -68,9 +68,10 @@ class Downsample(_Separable):
     """Every `factor`-th pixel after an anti-alias kernel: (*batch, h, w) -> (*batch, rows, columns), unit kept.
 
     Output (i, j) lies at (phase[0] + factor i, phase[1] + factor j) in pixels of the image, and there are as many as
-    have this place inside it. The default phase (factor - 1) / 2 makes the two grids cover the same area. Along each
-    axis the weight of a pixel at a distance t, of sum 1 before the boundary is met, is
-    - "none": of the pixel at this place alone, for whole-numbered phases;
+    have this place inside it. The default phase (factor - 1) / 2 makes the two grids cover the same area (0 for "none",
+    which has to fall on pixels). Along each axis the weight of a pixel at a distance t, of sum 1 before the boundary
+    is met, is
+    - "none": that of the pixel at this place alone;
     - "box": the share of the pixel in an interval of length `factor` about the place, the mean over whole pixels of a
       detector;
     - "linear": the triangle 1 - |t| / factor;
@@ -132,8 +133,8 @@ class Resize(_Separable):
     """MATLAB's imresize, bicubic and antialiased: (*batch, h, w) -> (*batch, *size), unit kept.
 
     `size` (rows, columns), each from 1 on; the scales are their ratios to the shape, larger or smaller than 1. Pixel
-    centres, Keys' cubic with a = -1/2 widened by 1 / scale where it shrinks, weights of sum 1 and an image mirrored at
-    its edges as in MATLAB R2007a to today for floating-point images; MATLAB's `imresize(x, s)` has the size
+    centres, Keys' cubic with a = -1/2, widened by 1 / scale where it shrinks, weights of sum 1 and an image mirrored
+    about the outer edges of its last pixels, as for floating-point images there; MATLAB's `imresize(x, s)` has the size
     ceil(s h), ceil(s w) and takes s for both ratios, which is the same where s h and s w are whole.
     """
 
@@ -178,7 +179,7 @@ def _linear(t: Tensor, stretch: float) -> Tensor:
 
 
 def _cubic(t: Tensor, stretch: float) -> Tensor:
-    """Keys, IEEE Trans. ASSP 29 (1981), eq. 4 with a = -1/2."""
+    """Keys, IEEE Trans. ASSP 29 (1981), eq. 15."""
     t = t.abs()
     near, far = (1.5 * t - 2.5) * t * t + 1, ((-0.5 * t + 2.5) * t - 4) * t + 2
     return torch.where(t <= 1, near, torch.where(t <= 2, far, 0.0))

@@ -20,7 +20,7 @@ class ProductConvolution(Linear):
     call: for a few kernels with weights over the whole image (a low-rank fit of a measured field); for many local
     ones there is `TiledBlur`. The kernel varies with the place that light comes from; for one that varies with the
     place that it reaches, take the adjoint with kernels turned by 180 degrees.
-    Raises ValueError where kernels and weights do not fit. Source: Escande & Weiss, SIAM J. Imaging Sci. 8 (2015).
+    Raises ValueError where kernels and weights do not fit. Source: Escande & Weiss, J. Math. Imaging Vis. 58 (2017).
     """
 
     transfer: Tensor

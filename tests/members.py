@@ -151,6 +151,23 @@ def _deepinv_tomography() -> Any:
     return from_physics(deepinv.physics.Tomography(angles=5, img_width=6, normalize=False), (1, 6, 6))
 
 
+def _inpainting() -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    mask = (uniform(1, 6, 5) < 0.6).double()
+    return from_physics(deepinv.physics.Inpainting(img_size=(1, 6, 5), mask=mask), (6, 5))
+
+
+def _physics(name: str, shape: tuple[int, ...], **kwargs: Any) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    return from_physics(getattr(deepinv.physics, name)(**kwargs), shape)
+
+
 def _deepinv_nonlinear() -> Any:
     import deepinv
 
@@ -198,6 +215,7 @@ def _pan(**options: Any) -> PanMultispectral:
 
 
 _PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
+_LAMBDAS = {"pickling": _PHYSICS["pickling"]}
 _GRID = _PHYSICS | {
     "float64": "its interpolation grid stays in float32",
     "forward mode": "torch before 2.15 has no forward derivative of grid_sample",
@@ -262,7 +280,17 @@ LINEAR = [
     Member("Stack, different codomains", lambda: Stack(Gradient((4, 5)), Mask(uniform(4, 5) > 0.4), axis=None)),
     Member("BlockDiagonal", lambda: BlockDiagonal(Blur(uniform(2, 3), (4, 5), "valid"), Resize((4, 5), (3, 3)))),
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
+    Member("FromLinearPhysics, one channel", _inpainting, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
+    # those that we leave to deepinv: docs/operators.md
+    Member("Decolorize", lambda: _physics("Decolorize", (3, 4, 5)), _LAMBDAS, needs="deepinv"),
+    Member("Demosaicing", lambda: _physics("Demosaicing", (3, 4, 6), img_size=(3, 4, 6)), _LAMBDAS, needs="deepinv"),
+    Member(
+        "SinglePixelCamera",
+        lambda: _physics("SinglePixelCamera", (1, 4, 4), m=7, img_size=(1, 4, 4)),
+        _LAMBDAS,
+        needs="deepinv",
+    ),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),
     Member("FromODL, product space", _odl_gradient, needs="odl"),
     Member("FromODL, ASTRA", _odl_rays, _ASTRA, needs="odl"),
@@ -303,6 +331,22 @@ def _denoise() -> Any:
     return from_denoiser(deepinv.models.MedianFilter(kernel_size=3), sigma=0.1)
 
 
+def _from_fidelity(name: str) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_fidelity
+
+    return from_fidelity(getattr(deepinv.optim, name)(), uniform(*FIELD, low=-1, seed=1))
+
+
+def _from_functional(name: str, *args: Any) -> Any:
+    import odl
+
+    from invreg.adapters.odl import from_functional
+
+    return from_functional(getattr(odl.functionals, name)(odl.rn(_SHAPE, weighting=2.5), *args))
+
+
 def _measured() -> LeastSquares:
     return LeastSquares(uniform(*_SHAPE, low=-1, seed=1), std=0.1)
 
@@ -328,12 +372,15 @@ class Term(Member):
 
 FIELD = (2, *_SHAPE)
 _NO_CONJ = {"conj": "deepinv has none", "lipschitz": "deepinv has none"}
+_NO_LIPSCHITZ = {"lipschitz": "ODL's are often nan"}
+_BOX_OF_ODL = _NO_GRAD | {"conj": "ODL has none"}
 _PROX_ONLY = _NO_CONJ | {"forward": "implicit", "grad": "implicit", "firmness": "not a proximal map"}
 
 FUNCTIONALS: list[Term] = [
     Term("LeastSquares", _measured),
     Term("WeightedLeastSquares", _weighted),
     Term("GroupL1", GroupL1, _NO_GRAD, shape=FIELD),
+    Term("GroupL1, one component", GroupL1, _NO_GRAD, shape=(1, *_SHAPE)),
     Term("GroupL1, weights", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Box", lambda: Box(-0.3, 0.8), _NO_GRAD),
     Term("Box, one side", lambda: Box(high=0.2), _NO_GRAD),
@@ -347,6 +394,10 @@ FUNCTIONALS: list[Term] = [
     Term("FromPrior, L1", lambda: _from_prior("L1Prior"), _NO_CONJ, "deepinv", FIELD),
     Term("FromPrior, Tikhonov", lambda: _from_prior("Tikhonov"), _NO_CONJ, "deepinv", FIELD),
     Term("Denoise", _denoise, _PROX_ONLY, "deepinv", FIELD),
+    Term("FromFidelity, L1", lambda: _from_fidelity("L1"), _NO_CONJ, "deepinv", FIELD),
+    Term("FromODLFunctional, smooth", lambda: _from_functional("L2NormSquared"), _NO_LIPSCHITZ, "odl"),
+    Term("FromODLFunctional, L1", lambda: _from_functional("L1Norm"), _NO_LIPSCHITZ, "odl"),
+    Term("FromODLFunctional, box", lambda: _from_functional("IndicatorBox", -0.3, 0.8), _BOX_OF_ODL, "odl"),
 ]
 
 

@@ -58,6 +58,12 @@ def test_a_numpy_kernel_and_float32_images():
     torch.testing.assert_close(y.double(), torch.from_numpy(_direct(x.numpy(), kernel, "reflect")), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("boundary", ["periodic", "zero", "reflect", "valid"])
+def test_gradients_reach_the_kernel(boundary):
+    kernel, x = uniform(3, 4).requires_grad_(), uniform(6, 7, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda k, x: Blur(k, (6, 7), boundary)(x), (kernel, x))
+
+
 def test_fast_sizes_are_the_smallest_even_5_smooth_ones():
     smooth = sorted(2 * 2**a * 3**b * 5**c for a in range(14) for b in range(9) for c in range(6))
     assert [fast_size(n) for n in range(1, 5000)] == [next(s for s in smooth if s >= n) for n in range(1, 5000)]

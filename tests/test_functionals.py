@@ -342,3 +342,9 @@ def test_a_dead_pixel_has_no_say():
     assert f(moved) == f(x) and f.grad(moved)[2, 2] == 0 and f.prox(moved, 1.0)[2, 2] == 1e6
     assert f.sample(x, torch.Generator().manual_seed(0))[2, 2] == x[2, 2]
     assert float(f.expected()) == pytest.approx(19 / 2)
+
+
+def test_the_prox_of_the_group_norm_has_a_gradient():
+    """Unrolled solvers need it."""
+    x = uniform(2, 3, 4, low=-1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: GroupL1().prox(x, 0.3), x)
