@@ -8,6 +8,7 @@ import argparse
 import difflib
 import errno
 import json
+import logging
 import os
 import re
 import shlex
@@ -179,6 +180,8 @@ def _run(args: argparse.Namespace, started: float) -> int:
         return doctor(args.json)
     if args.verb == "recipes":
         return _recipes(args.json)
+    for library in ("tifffile", "nibabel", "pydicom"):  # what is wrong with a file is said in one sentence
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     if args.verb == "simulate":
         return _simulate(args)
     # numpy's small systems gain nothing from threads, and its waiting ones slow all others down up to 50 times

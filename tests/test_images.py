@@ -1,6 +1,7 @@
 """Images of every format against the library of that format, and what is wrong with them in one sentence."""
 
 import gzip
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -352,6 +353,14 @@ def test_no_cut_of_a_file_gives_anything_but_a_sentence(tmp_path):
                 assert "\n" not in str(error) and "cut_" in str(error), path
             else:
                 assert image.values.shape == whole.shape, (path, size)
+
+
+def test_one_sentence_on_the_command_line_whatever_a_library_logs(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.random.default_rng(6).standard_normal((60, 50)), compression="zlib")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:235])
+    words = ["simulate", str(tmp_path / "cut.tif"), "--operator", "blur", "--out", str(tmp_path / "out.h5")]
+    done = subprocess.run([sys.executable, "-m", "invreg", *words], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "cannot be read" in done.stderr, done.stderr
 
 
 def test_images_that_are_none(tmp_path):
