@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import scanner_files as files
 import tifffile
+import torch
 
 from invreg.cli import main
-from invreg.io import InputError, header, read, write
+from invreg.io import InputError, correct, header, read, write
 from invreg.io.cone import Cone, from_vectors
 from invreg.io.select import binned, central_slice, cropped, rows, views
-from invreg.operators import ConeBeam, FanBeam2D, Views3D
+from invreg.operators import ConeBeam, FanBeam2D, Views3D, fdk
 
 
 def shadow(scan, point=None):
@@ -218,6 +219,16 @@ def test_the_geometry_of_a_cone_has_its_rays(scan):
             )
             np.testing.assert_allclose(general.general().source[k], source, atol=1e-6 * c.source_detector)
             np.testing.assert_allclose(places[k], expected, atol=1e-6 * c.source_detector)
+
+
+@pytest.mark.parametrize("make", [files.nikon, files.zeiss])
+def test_fdk_puts_the_point_where_it_is(tmp_path, make):
+    """From the maker's files to a volume: sense of rotation, mirrored columns, order of rows, offsets and units."""
+    scan = correct(read(make(tmp_path / "scan")))
+    voxel = 0.1 * (1e3 if scan.unit == "um" else 1)
+    volume = fdk(torch.from_numpy(scan.projections), scan.geometry, (15, 41, 41), voxel)
+    x, y, z = np.round(files.POINT / 0.1)
+    assert np.unravel_index(int(volume.argmax()), volume.shape) == (7 + z, 20 - y, 20 + x)
 
 
 def test_a_leaning_axis(tmp_path):
