@@ -163,4 +163,5 @@ def plot(config: "Config", path: Path) -> None:
         (f"row {row}, line integrals", seen.scan.projections[:, k]),
     ]
     with replaced(path) as part:
-        look(part, panels, seen.geometry, f"{seen.path.name}: {seen.raw.projections.shape[0]} views")
+        side = seen.A.pixel_size * seen.A.domain.shape[0]
+        look(part, panels, seen.geometry, side, f"{seen.path.name}: {seen.raw.projections.shape[0]} views")

@@ -1,5 +1,6 @@
 """From a measurement file and the settings to sinograms ready for a recipe, some rows at a time."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from invreg.io import InputError, Scan, correct, header, line_integral_std, read, to_parallel
+from invreg.io import InputError, Scan, correct, header, line_integral_std, read
 from invreg.io.centre import truncation
 from invreg.io.header import Header
 from invreg.io.select import binned, central_row, central_slice
-from invreg.operators.tomography import Parallel2D, XRay
+from invreg.operators.tomography import FanBeam2D, Parallel2D, XRay
+from invreg.operators.tomography.redundancy import arc
 from invreg.progress import Clock
 
 if TYPE_CHECKING:  # pydantic comes with it
@@ -23,6 +25,7 @@ Array = npt.NDArray[Any]
 
 LOOK = 8  # rows looked at before the work starts, evenly chosen, to find the centre and the range of values
 TRUNCATED, REACHING = 0.3, 0.05  # of the largest line integrals, at the detector's ends: refused, warned of
+OFFSET = 0.1  # of its bins, by which the sides of a detector differ from where it counts as offset on purpose
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,12 @@ class Survey:
     warnings: tuple[str, ...]
 
     @property
-    def geometry(self) -> Parallel2D:
+    def geometry(self) -> Parallel2D | FanBeam2D:
         return self.A.geometry
 
     @property
     def axis(self) -> float:
         """The rotation axis as a bin of the detector before binning."""
-        if self.raw.fan is not None:
-            return _fan_axis(self.raw)
         bins = self.raw.projections.shape[2] // self.scan.projections.shape[2]
         assert self.geometry.centre is not None
         return (self.geometry.centre + 0.5) * bins - 0.5
@@ -74,17 +75,22 @@ def survey(config: "Config", clock: Clock) -> Survey:
     with clock("read"):
         raw = load(config, slice(first, end, step))
     with clock("correct"):
-        scan = corrected(config, raw, config.correct.centre)
-    warnings = (*scan.warnings, *_cone(told, first), *_wide(config, scan), *_wedge(scan))
-    detectors = scan.projections.shape[2]
-    size = config.image.size or detectors
-    if size > 4 * detectors:
-        raise InputError(
-            f"{path}: an image of {size} pixels on a side from {detectors} detector bins; take at most "
-            f"{4 * detectors}, finer pixels hold nothing that was measured"
-        )
-    # the image always spans the detector: a smaller number of pixels means larger ones, not a part of the object
-    A = XRay(scan.geometry, (size, size), scan.pixel_size * detectors / size)
+        scan = corrected(config, raw, config.correct.centre if raw.fan is None else fan_axis(config, told))
+    try:
+        g = scan.geometry
+        assert isinstance(g, Parallel2D | FanBeam2D)
+        bins = spanned(g.detectors, None if scan.fan is None else g.centre)
+        size = config.image.size or bins
+        if size > 4 * bins:
+            raise InputError(
+                f"{path}: an image of {size} pixels on a side from {bins} detector bins; take at most "
+                f"{4 * bins}, finer pixels hold nothing that was measured"
+            )
+        # the image always spans the detector: a smaller number of pixels means larger ones, not a part of the object
+        A = XRay(g, (size, size), g.bin_at_axis * bins / size)
+    except ValueError as error:  # distances that cannot be those of a scan
+        raise InputError(f"{path}: {error}") from None
+    warnings = (*scan.warnings, *_cone(told, first), *_wide(config, scan, g), *_wedge(g))
     looked, noise = np.arange(first, end, step), line_integral_std(scan)[1]
     return Survey(path, told, (first, end), looked, raw, scan, noise, A, warnings)
 
@@ -125,21 +131,32 @@ def load(config: "Config", rows: slice) -> Scan:
 
 
 def corrected(config: "Config", raw: Scan, centre: Any) -> Scan:
-    """Line integrals along parallel rays, binned, with the axis `centre`, a bin of the unbinned detector or "auto".
-
-    A fan beam's axis is not searched for: "auto" takes what the file says, else the middle of the detector.
-    """
+    """Line integrals, binned, with the axis `centre`, a bin of the unbinned detector or "auto"."""
     c = config.correct
-    if raw.fan is not None and centre == "auto":
-        centre = _fan_axis(raw)
     scan = correct(raw, floor=c.floor, bad_pixels=c.bad_pixels, rings=c.rings, centre=centre)
-    if raw.fan is not None:
-        scan = to_parallel(scan)
     return binned(scan, c.bin) if c.bin > 1 else scan
 
 
-def _fan_axis(raw: Scan) -> float:
-    return (raw.projections.shape[2] - 1) / 2 if raw.centre is None else raw.centre
+def fan_axis(config: "Config", told: Header) -> float:
+    """The axis of a fan or cone beam, a bin before binning. It is not searched for: the settings or the file tell it.
+
+    Where neither does, it is the middle of the detector.
+    """
+    if config.correct.centre != "auto":
+        return config.correct.centre
+    bins = told.projections.shape[2]
+    if told.centre is not None or told.cone is None:
+        return (bins - 1) / 2 if told.centre is None else told.centre
+    return told.cone.centre(bins, told.pixel_size or 1.0)
+
+
+def spanned(bins: int, axis: float | None) -> int:
+    """How many bins an image has to span: those of the detector, or twice its longer side where it is offset.
+
+    axis: the bin onto which the axis of a fan falls, None for parallel rays.
+    """
+    uneven = 0.0 if axis is None else abs(bins - 1 - 2 * axis)
+    return bins + math.ceil(uneven) if uneven > OFFSET * bins else bins
 
 
 def batch(config: "Config", seen: Survey, first: int, end: int, clock: Clock) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -169,7 +186,7 @@ def truth(seen: Survey, row: int) -> Array | None:
             return None
         stored = file["truth"]
         image = stored[row if stored.shape[0] > 1 else 0].astype(np.float32)
-        pixel = float(stored.attrs.get("pixel_size", seen.geometry.pitch))
+        pixel = float(stored.attrs.get("pixel_size", seen.geometry.bin_at_axis))
     image = _centred(image, round(seen.A.domain.shape[0] * seen.A.pixel_size / pixel))
     size = seen.A.domain.shape[0]
     if image.shape[0] % size == 0:  # means over whole blocks are exact, and leave an image of this size as it is
@@ -193,9 +210,16 @@ def _cone(told: Header, row: int) -> tuple[str, ...]:
     return (f"a cone beam of {count} rows: only the central row {row} is taken, as a fan beam",)
 
 
-def _wide(config: "Config", scan: Scan) -> tuple[str, ...]:
-    """A warning where the object reaches past the detector. Raises InputError where it does by much."""
-    level = truncation(scan.projections)
+def _wide(config: "Config", scan: Scan, g: Parallel2D | FanBeam2D) -> tuple[str, ...]:
+    """A warning where the object reaches past the detector. Raises InputError where it does by much.
+
+    On a full turn the short side of an offset detector lacks nothing: the long one sees it from the other side.
+    """
+    values = scan.projections
+    if _offset(g) and arc(g.angles) is None:
+        uneven = round(g.positions[[0, -1]].sum() / g.pitch)
+        values = np.pad(values, ((0, 0), (0, 0), (max(0, uneven), max(0, -uneven))))
+    level = truncation(values)
     if level > TRUNCATED and not config.correct.truncated:
         raise InputError(
             f"{scan.name}: the detector is narrower than the object, at its ends the line integrals are still "
@@ -207,13 +231,28 @@ def _wide(config: "Config", scan: Scan) -> tuple[str, ...]:
     return (told + "something reaches past the detector, so the level and the rim of the image are not to be trusted",)
 
 
-def _wedge(scan: Scan) -> tuple[str, ...]:
-    """A warning where part of the half turn is not seen at all."""
-    turn = np.sort(np.rad2deg(scan.angles) % 180)
-    gaps = np.diff(turn, append=turn[0] + 180)
-    widest = float(gaps.max())
-    if widest < max(10.0, 3 * float(np.median(gaps))):
+def _wedge(g: Parallel2D | FanBeam2D) -> tuple[str, ...]:
+    """A warning where part of the lines through the object is not measured at all.
+
+    The ray of view a and fan angle f lies on the line of view a + pi - 2 f and fan angle -f, if the detector has that.
+    """
+    fan = np.zeros(2) if isinstance(g, Parallel2D) else g.fan_angles
+    short = max(0.0, min(-fan[0], fan[-1]))
+    seen = [np.concatenate([g.angles, g.angles + np.pi - 2 * f]) for f in (-short, 0.0, short)]
+    if _offset(g):  # lines that only its longer side sees
+        seen.append(g.angles)
+    widest = 0.0
+    for angles in seen:
+        turn = np.sort(np.rad2deg(angles) % 360)
+        gaps = np.diff(turn, append=turn[0] + 360)
+        if gaps.max() >= max(10.0, 3 * float(np.median(gaps[gaps > 1e-6]))):
+            widest = max(widest, float(gaps.max()))
+    if not widest:
         return ()
-    return (
-        f"no view falls in a wedge of {widest:.0f} degrees of the half turn: edges along such rays are not measured",
-    )
+    what = "view" if isinstance(g, Parallel2D) else "ray of some bins of the fan"
+    wedge = f"a wedge of {widest:.0f} degrees of the half turn"
+    return (f"no {what} falls in {wedge}: edges along such rays are not measured",)
+
+
+def _offset(g: Parallel2D | FanBeam2D) -> bool:
+    return isinstance(g, FanBeam2D) and spanned(g.detectors, g.centre) > g.detectors

@@ -8,14 +8,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from phantoms import ellipse_image, ellipse_sinogram, random_ellipses, scaled
+from phantoms import ellipse_sinogram, random_ellipses, scaled
 
 from invreg.io import InputError, Scan, correct, line_integral_std, read
 from invreg.io.centre import find_centre, truncation
 from invreg.io.flatfield import line_integrals, transmission
 from invreg.io.noise import by_bins, by_consistency
 from invreg.io.pixels import dead_and_hot, fill
-from invreg.io.rebin import to_parallel
 from invreg.io.rings import remove_stripes
 from invreg.io.select import binned, cropped, rows, views
 from invreg.operators.tomography import fbp
@@ -365,37 +364,9 @@ def fan_integrals(e, g: FanBeam2D) -> np.ndarray:
     return p
 
 
-@pytest.mark.parametrize("start", [0.0, 0.013])
-def test_fan_beam_to_parallel_rays(start):
-    angles = np.append(np.arange(360) * 2 * np.pi / 360, 2 * np.pi) + start  # the last view repeats the first
-    g = FanBeam2D(angles, 200, 0.2, 101.3, "mm", 410.66, 553.74)
-    e = scaled(random_ellipses(3, 8), 14.0)
-    scan = Scan(
-        fan_integrals(e, g)[:, None], angles, "line integrals", None, None, 0.2, "mm", 101.3, None, (410.66, 553.74)
-    )
-    done = to_parallel(scan)
-    assert isinstance(done.geometry, Parallel2D) and done.geometry.shape == (360, 200)
-    exact = ellipse_sinogram(e, done.geometry)
-    error = np.linalg.norm(done.projections[:, 0] - exact) / np.linalg.norm(exact)
-    assert error < 0.01
-    image = fbp(done.sinogram, done.geometry, (180, 180), filter="hann")[0].numpy()
-    truth = ellipse_image(e, (180, 180), done.pixel_size)
-    assert np.linalg.norm(image - truth) < 0.12 * np.linalg.norm(truth)
-
-
 def test_a_fan_far_away_is_parallel():
     angles = np.arange(90) * 2 * np.pi / 90
     fan, parallel = FanBeam2D(angles, 80, 1.0, 39.5, "mm", 1e5, 1e5), Parallel2D(angles, 80, 1.0, 39.5, "mm")
     e = scaled(random_ellipses(1, 5), 30.0)
     exact = ellipse_sinogram(e, parallel)
     assert np.linalg.norm(fan_integrals(e, fan) - exact) < 2e-3 * np.linalg.norm(exact)
-
-
-def test_what_cannot_be_rebinned():
-    p, angles = ellipses()
-    with pytest.raises(InputError, match="parallel already"):
-        to_parallel(Scan(p, angles, "line integrals"))
-    with pytest.raises(InputError, match=r"degrees of the turn out"):
-        to_parallel(Scan(p, angles, "line integrals", fan=(400.0, 500.0)))
-    with pytest.raises(InputError, match=r"correct\(scan\)"):
-        to_parallel(Scan(p, angles, "transmission", fan=(400.0, 500.0)))

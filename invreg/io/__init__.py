@@ -8,7 +8,6 @@ from invreg.io.images import read_image, write_image
 from invreg.io.measurement import Measurement, read_measurement, write_measurement
 from invreg.io.noise import line_integral_std
 from invreg.io.reading import header, read
-from invreg.io.rebin import to_parallel
 from invreg.io.scan import Scan
 from invreg.io.writing import write, write_tiff, write_volume_hdf5
 
@@ -25,7 +24,6 @@ __all__ = [
     "read",
     "read_image",
     "read_measurement",
-    "to_parallel",
     "write",
     "write_image",
     "write_measurement",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:
-    x = fbp(y, A.geometry, A.domain.shape, filter=config.fbp.filter, A=A)
+    x = fbp(y, A.geometry, A.domain.shape, A.pixel_size, filter=config.fbp.filter, A=A)
     if not bool(x.isfinite().all()):
         return Reconstruction(x, "nonfinite", "broke down: not a finite number; check the measurement")
     return Reconstruction(x, "converged", f"filtered back-projection ({config.fbp.filter} filter) in one pass")

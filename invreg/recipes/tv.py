@@ -126,7 +126,7 @@ def progress_off(row: Mapping[str, Any]) -> None:
 
 def first_image(A: XRay, y: Tensor) -> Tensor:
     """Where the solve starts: a smoothed filtered back-projection without its negative part."""
-    return fbp(y, A.geometry, A.domain.shape, filter="hann", A=A).clamp_(min=0)
+    return fbp(y, A.geometry, A.domain.shape, A.pixel_size, filter="hann", A=A).clamp_(min=0)
 
 
 def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:

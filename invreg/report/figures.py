@@ -123,8 +123,8 @@ def preview(path: Path, images: list[tuple[str, Array]], extent: float, unit: st
     figure.savefig(path, format="png")
 
 
-def look(path: Path, panels: list[tuple[str, Array]], geometry: Any, title: str) -> None:
-    """Sinograms (title, (angle, detector)) and their geometry, a Parallel2D, as a PNG file."""
+def look(path: Path, panels: list[tuple[str, Array]], geometry: Any, side: float, title: str) -> None:
+    """Sinograms (title, (angle, detector)) and their geometry with an image of this side, as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -137,24 +137,26 @@ def look(path: Path, panels: list[tuple[str, Array]], geometry: Any, title: str)
         ax.axvline(geometry.centre, color=COLOURS[1], lw=1, ls="--")
         figure.colorbar(shown, ax=ax, location="bottom", fraction=0.05, pad=0.02)
         ax.set(title=name, xlabel="detector bin (dashed: rotation axis)", ylabel="view")
-    _draw_geometry(axes[-1], geometry)
+    _draw_geometry(axes[-1], geometry, side)
     figure.suptitle(title)
     figure.savefig(path, format="png")
 
 
-def _draw_geometry(ax: Any, g: Any) -> None:
-    """The image square, the direction of every view, and the detector and rays of the first."""
-    s, half = g.positions, g.detectors * g.pitch / 2
-    far = 1.25 * max(half, abs(s[0]), abs(s[-1]))
-    for k, angle in enumerate(g.angles):
-        end = far * np.array([-np.sin(angle), np.cos(angle)])  # along the rays, towards the detector
+def _draw_geometry(ax: Any, g: Any, side: float) -> None:
+    """The image square, the direction of every view, and the rays of the first, from before the image to behind it."""
+    views, half = g.general(), side / 2
+    far = 1.25 * max(half, *np.abs(g.positions[[0, -1]] * g.bin_at_axis / g.pitch))
+    along = np.stack([-np.sin(g.angles), np.cos(g.angles)], axis=1)
+    for k, end in enumerate(far * along):  # towards the detector
         ax.plot(*zip(0.97 * end, 1.03 * end, strict=True), color=COLOURS[0], lw=1.2, alpha=1 if k else 0)
-    c, n = np.cos(g.angles[0]), np.sin(g.angles[0])
-    for position in s[:: max(1, s.size // 12)]:
-        ray = [position * np.array([c, n]) + t * np.array([-n, c]) for t in (-far, far)]
-        ax.plot(*zip(*ray, strict=True), color=COLOURS[1], lw=0.6)
-    ends = [p * np.array([c, n]) + far * np.array([-n, c]) for p in (s[0], s[-1])]
-    ax.plot(*zip(*ends, strict=True), color=COLOURS[1], lw=3, label="first view: rays and detector")
+    bins = np.unique(np.append(np.arange(0, g.detectors, max(1, g.detectors // 12)), g.detectors - 1))
+    points = views.points(bins.astype(float))[0]
+    rays = np.broadcast_to(along[0], points.shape) if views.parallel else points - views.source[0]
+    rays = rays / (rays @ along[0])[:, None]  # of one length along the view
+    middle = points - (points @ along[0])[:, None] * rays
+    for place, ray in zip(middle, rays, strict=True):
+        ax.plot(*np.stack([place - far * ray, place + far * ray], axis=1), color=COLOURS[1], lw=0.6)
+    ax.plot(*(middle + far * rays)[[0, -1]].T, color=COLOURS[1], lw=3, label="first view: rays and detector")
     ax.plot([], [], color=COLOURS[0], label="where the other views look")
     ax.plot(half * np.array([-1, 1, 1, -1, -1]), half * np.array([-1, -1, 1, 1, -1]), "k", lw=1, label="image")
     ax.plot(0, 0, "k+", ms=9)

@@ -1,6 +1,6 @@
 """report.html: one page on how a result came about, without anything from outside the file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from invreg.checkpoint import Checkpoint
-from invreg.operators.tomography import Parallel2D, fbp
+from invreg.operators.tomography import fbp
 from invreg.prepare import Survey
 from invreg.progress import Clock
 from invreg.report.figures import chart, png, shrunk, window
@@ -166,7 +166,7 @@ def _axis(seen: Survey, shown: Shown) -> str:
     sinogram = torch.from_numpy(np.ascontiguousarray(shown.sinogram))
     tried = []
     for centre in (g.centre - step, g.centre, g.centre + step):
-        moved = Parallel2D(g.angles, g.detectors, g.pitch, centre, g.unit)
+        moved = replace(g, centre=centre)
         tried.append((centre, fbp(sinogram, moved, (g.detectors, g.detectors), filter="hann").numpy()))
     middle = tried[1][1]
     part = _close_up(middle)
