@@ -68,7 +68,9 @@ def parser() -> Parser:
         verb.add_argument("--json", action="store_true", help="answer with JSON on the standard output")
         if name in ("reconstruct", "plan", "info"):
             verb.add_argument("file", nargs="?", metavar="FILE", help="the measurement, a file or a folder")
-            verb.add_argument("--recipe", metavar="NAME|FILE", help="tv (default), svtv, cgls, fbp, or a recipe.toml")
+            verb.add_argument(
+                "--recipe", metavar="NAME|FILE", help="tv (default), svtv, cgls, fbp, fdk, or a recipe.toml"
+            )
             for flag, (_, metavar, told) in SETTINGS.items():
                 verb.add_argument(flag, metavar=metavar, help=told)
             verb.add_argument("--truncated", action="store_true", help="go on where the detector is too narrow")

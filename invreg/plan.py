@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.io import InputError, header
-from invreg.prepare import span
+from invreg.memory import budget, free_memory
+from invreg.prepare import fan_axis, span, spanned
+from invreg.recipes import RECIPES
 
 if TYPE_CHECKING:  # pydantic comes with it
     from invreg.recipes.config import Config
 
 # Images and sinograms of float32 alive at once for each row of a batch: the growth of the peak resident memory
 # from 2 to 10 rows of 512 x 512 pixels, and at 300 views. An unknown recipe counts as the hungriest.
-ALIVE = {"fbp": (2, 5), "cgls": (12, 6), "tv": (34, 16), "svtv": (45, 16)}
+ALIVE = {"fbp": (2, 5), "fdk": (5, 2), "cgls": (12, 6), "tv": (34, 16), "svtv": (45, 16)}
 FIXED = 750e6  # bytes of Python, torch and the compiled kernels
 START = 6.0  # seconds of importing, compiling and writing
 # Iterations of a whole solve, the choice of the weight included, as typical scans need them; an iteration is a
 # projection forth and back, and for the priors as many passes over the image.
-ITERATIONS = {"fbp": 1, "cgls": 15, "tv": 900, "svtv": 2000}
-PASSES = {"fbp": 2, "cgls": 6, "tv": 40, "svtv": 40}
+ITERATIONS = {"fbp": 1, "fdk": 1, "cgls": 15, "tv": 900, "svtv": 2000}
+PASSES = {"fbp": 2, "fdk": 2, "cgls": 6, "tv": 40, "svtv": 40}
 MOST = {"cpu": 16, "cuda": 64}  # rows in a batch: more gain no speed, and a killed run loses them
 
 
@@ -49,31 +51,14 @@ def row_bytes(recipe: str, views: int, detectors: int, size: int) -> int:
     return 4 * (images * size * size + (sinograms + 6) * views * detectors)
 
 
-def free_memory(device: str) -> int:
-    """Bytes that can be had now, on the CPU those the kernel and the control group leave."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # not on Linux
-        return 4 * 2**30
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-        return free if limit == "max" else max(0, min(free, int(limit) - used))
-    except (OSError, ValueError):
-        return free
-
-
 def batch_rows(recipe: str, views: int, detectors: int, size: int, device: str, memory: float | None, rows: int) -> int:
-    """Rows to solve together: what fits into `memory` GiB or half of what is free, but not too many."""
-    budget = memory * 2**30 if memory is not None else free_memory(device) / 2
-    fit = int(budget // row_bytes(recipe, views, detectors, size))
-    return max(1, min(fit, MOST["cuda" if device.startswith("cuda") else "cpu"], rows))
+    """Rows to solve together: what fits into `memory` GiB or half of what is free, but not too many.
+
+    Those of a volume share their measurement: the more the better.
+    """
+    fit = int(budget(device, memory) // row_bytes(recipe, views, detectors, size))
+    most = rows if RECIPES[recipe].volume else MOST["cuda" if device.startswith("cuda") else "cpu"]
+    return max(1, min(fit, most, rows))
 
 
 def disk_bytes(rows: int, shape: tuple[int, ...]) -> int:
@@ -92,15 +77,17 @@ def check_disk(out: Path, need: int) -> None:
         )
 
 
-def iteration_seconds(views: int, detectors: int, size: int, passes: int, device: str) -> float:
+def iteration_seconds(views: int, detectors: int, size: int, passes: int, device: str, fan: bool = False) -> float:
     """Seconds of one forward and adjoint of a row and of `passes` over its image, from a short timing here."""
     import numpy as np
     import torch
 
-    from invreg.operators.tomography import Parallel2D, XRay
+    from invreg.operators.tomography import FanBeam2D, Parallel2D, XRay
 
     n, v = min(size, 256), min(views, 45)
-    A = XRay(Parallel2D(np.linspace(0, math.pi, v, endpoint=False), n), (n, n))
+    angles = np.linspace(0, math.pi, v, endpoint=False)
+    g = FanBeam2D(angles, n, source_origin=3.0 * n, source_detector=3.0 * n) if fan else Parallel2D(angles, n)
+    A = XRay(g, (n, n))
     x = torch.rand(2 * torch.get_num_threads(), n, n, device=device)
     A.adjoint(A(x[:1]))  # compile
     pair = _quickest(lambda: A.adjoint(A(x))) / len(x)
@@ -125,7 +112,10 @@ def plan(config: "Config") -> Plan:
     count, _, bins = stored.projections.shape
     first, end = span(config, stored)
     rows, views, detectors = end - first, min(config.data.views or count, count), bins // config.correct.bin
-    size, c = config.image.size or detectors, config.compute
+    c, fan = config.compute, stored.fan is not None or stored.cone is not None
+    # the bin of the axis after binning, as in `invreg.io.select.binned`
+    axis = (fan_axis(config, stored) + 0.5) / config.correct.bin - 0.5 if fan else None
+    size = config.image.size or spanned(detectors, axis)
     batch = c.batch or batch_rows(config.recipe, views, detectors, size, c.device, c.memory, rows)
     iterations, passes = (table.get(config.recipe, max(table.values())) for table in (ITERATIONS, PASSES))
     return Plan(
@@ -138,7 +128,7 @@ def plan(config: "Config") -> Plan:
         bytes_free=free_memory(c.device),
         bytes_volume=4 * rows * size * size,
         bytes_disk=disk_bytes(rows, (size, size)),
-        seconds=START + rows * iterations * iteration_seconds(views, detectors, size, passes, c.device),
+        seconds=START + rows * iterations * iteration_seconds(views, detectors, size, passes, c.device, fan),
         assumes=f"{iterations} iterations a row, timed just now on a small image; twice or half of it is likely",
     )
 

@@ -1,7 +1,7 @@
 """From a measurement file and the settings to sinograms ready for a recipe, some rows at a time."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from invreg.io import InputError, Scan, correct, header, line_integral_std, read
 from invreg.io.centre import truncation
 from invreg.io.header import Header
 from invreg.io.select import binned, central_row, central_slice
-from invreg.operators.tomography import FanBeam2D, Parallel2D, XRay
+from invreg.operators.tomography import ConeBeam, FanBeam2D, Parallel2D, XRay
 from invreg.operators.tomography.redundancy import arc
 from invreg.progress import Clock
+from invreg.recipes import RECIPES
 
 if TYPE_CHECKING:  # pydantic comes with it
     from invreg.recipes.config import Config
@@ -34,7 +35,8 @@ class Survey:
 
     rows: first and end of the chosen rows. raw, scan: the rows looked at, `looked` (numbers in the file), as
     stored and as line integrals. noise: where its level comes from. A: the ray transform of every row, with its
-    image's pixel in `geometry.unit`.
+    image's pixel in `geometry.unit`. cone: where the recipe wants a whole cone beam, its rays; the row looked at is
+    then the one in the plane of the source, and a row of the volume the slice that the detector's row sees at the axis.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Survey:
     noise: str
     A: XRay
     warnings: tuple[str, ...]
+    cone: ConeBeam | None = None
 
     @property
     def geometry(self) -> Parallel2D | FanBeam2D:
@@ -63,6 +66,21 @@ class Survey:
         """The row to show, the middle one of those looked at, as an index into them."""
         return len(self.looked) // 2
 
+    @property
+    def thickness(self) -> float | None:
+        """Distance of the slices of a cone beam, in `geometry.unit`."""
+        g = self.cone
+        return None if g is None or g.row_pitch is None else g.row_pitch * g.source_origin / g.source_detector
+
+    def slices(self, first: int, end: int) -> XRay:
+        """The ray transform of the slices first to end of a cone beam."""
+        g = self.cone
+        assert g is not None and g.row_centre is not None and self.thickness is not None
+        height = ((first + end - 1) / 2 - g.row_centre) * self.thickness
+        lowered = replace(g, heights=np.full(g.angles.size, -height))
+        shape = (end - first, *self.A.domain.shape)
+        return XRay(lowered, shape, self.A.pixel_size, slice_thickness=self.thickness)
+
 
 def survey(config: "Config", clock: Clock) -> Survey:
     """Look at a few rows. Raises InputError for all that is wrong with the file or does not fit the settings."""
@@ -71,13 +89,22 @@ def survey(config: "Config", clock: Clock) -> Survey:
     with clock("read"):
         told = header(path)
     first, end = span(config, told)
-    step = max(1, (end - first) // LOOK)
+    rows = slice(first, end, max(1, (end - first) // LOOK))
+    if told.cone is not None:
+        row = central_row(told.cone, told.projections.shape[1], told.name)
+        rows = slice(row, row + 1)
     with clock("read"):
-        raw = load(config, slice(first, end, step))
+        stored = load(config, rows)
+    raw = _plane(stored)
     with clock("correct"):
         scan = corrected(config, raw, config.correct.centre if raw.fan is None else fan_axis(config, told))
     try:
-        g = scan.geometry
+        g, cone = scan.geometry, None
+        if RECIPES[config.recipe].volume:
+            cone = _whole(config, told, stored, scan.centre)
+            g = FanBeam2D(
+                cone.angles, cone.columns, cone.pitch, cone.centre, cone.unit, cone.source_origin, cone.source_detector
+            )
         assert isinstance(g, Parallel2D | FanBeam2D)
         bins = spanned(g.detectors, None if scan.fan is None else g.centre)
         size = config.image.size or bins
@@ -90,20 +117,38 @@ def survey(config: "Config", clock: Clock) -> Survey:
         A = XRay(g, (size, size), g.bin_at_axis * bins / size)
     except ValueError as error:  # distances that cannot be those of a scan
         raise InputError(f"{path}: {error}") from None
-    warnings = (*scan.warnings, *_cone(told, first), *_wide(config, scan, g), *_wedge(g))
-    looked, noise = np.arange(first, end, step), line_integral_std(scan)[1]
-    return Survey(path, told, (first, end), looked, raw, scan, noise, A, warnings)
+    warnings = (*scan.warnings, *_cone(config, told, first), *_wide(config, scan, g), *_wedge(g))
+    looked, noise = np.arange(rows.start, rows.stop, rows.step), line_integral_std(scan)[1]
+    return Survey(path, told, (first, end), looked, raw, scan, noise, A, warnings, cone)
+
+
+def _whole(config: "Config", told: Header, stored: Scan, centre: float | None) -> ConeBeam:
+    """The rays of all rows of a cone beam, binned; centre: the bin of the axis then."""
+    _, rows, bins = told.projections.shape
+    f = config.correct.bin
+    assert told.cone is not None
+    cone = told.cone.moved(stored.pixel_size, -(bins % f) / 2, 0, f)
+    g = cone.geometry(stored.angles, (rows, bins // f), stored.pixel_size * f, centre, stored.unit)
+    assert isinstance(g, ConeBeam)
+    return g
+
+
+def _plane(scan: Scan) -> Scan:
+    return scan if scan.cone is None else central_slice(scan)
 
 
 def span(config: "Config", told: Header) -> tuple[int, int]:
-    """First and end of the chosen rows. Raises InputError where the file has no such rows."""
+    """First and end of the chosen rows. Raises InputError where the file has none such, or no beam for the recipe."""
     count = told.projections.shape[1]
-    if told.cone is not None:
+    if RECIPES[config.recipe].volume:
+        _refuse_no_circle(config.recipe, told)
+    elif told.cone is not None:
         row = central_row(told.cone, told.projections.shape[1], told.name)
         if config.data.rows not in (None, f"{row}:{row + 1}"):
             raise InputError(
                 f"{told.name}: rows {config.data.rows} of a cone beam asked for; rows of a cone are not slices, "
-                f'only the central one can be reconstructed by itself: rows="{row}:{row + 1}"'
+                f'only the central one can be reconstructed by itself: rows="{row}:{row + 1}"; '
+                "--recipe fdk gives slices of the volume"
             )
         return row, row + 1
     begin, _, stop = (config.data.rows or ":").partition(":")
@@ -113,12 +158,31 @@ def span(config: "Config", told: Header) -> tuple[int, int]:
     return first, end
 
 
+def _refuse_no_circle(recipe: str, told: Header) -> None:
+    """Raise InputError where the file has no cone beam of a source on a circle about an axis along the rows."""
+    if told.cone is None:
+        beam = "parallel rays" if told.fan is None else "a fan beam"
+        raise InputError(f"{told.name}: recipe {recipe} takes a cone beam, and this is a scan of {beam}; use fbp")
+    c = told.cone
+    if c.vectors is None and not (c.roll or c.tilt):
+        return
+    why = f"the axis of this one leans by {np.rad2deg(np.hypot(c.roll, c.tilt)):.3g} degrees"
+    mean = "roll=0, tilt=0"
+    if c.vectors is not None:
+        why, mean = "each view of this one has its own place", "vectors=None"
+    raise InputError(
+        f"{told.name}: recipe {recipe} takes a source on a circle about an upright axis, and {why}; in Python "
+        f"CGLS(XRay(scan.geometry, shape), y) solves it as it is, and a copy of the scan with "
+        f"dataclasses.replace(scan.cone, {mean}) is one that {recipe} takes"
+    )
+
+
 def load(config: "Config", rows: slice) -> Scan:
-    """Some rows of the measurement as they are stored, with the chosen views; a cone's central row as a fan."""
+    """Some rows of the measurement as they are stored, with the chosen views."""
     data = config.data
     assert data.file is not None
     turn = tuple(float(x) for x in data.angle_range.split(":")) if data.angle_range else None
-    scan = read(
+    return read(
         data.file,
         rows=rows,
         views=data.views,
@@ -127,7 +191,6 @@ def load(config: "Config", rows: slice) -> Scan:
         angle_unit=data.angle_unit,
         kind=data.kind,
     )
-    return scan if scan.cone is None else central_slice(scan)
 
 
 def corrected(config: "Config", raw: Scan, centre: Any) -> Scan:
@@ -159,15 +222,24 @@ def spanned(bins: int, axis: float | None) -> int:
     return bins + math.ceil(uneven) if uneven > OFFSET * bins else bins
 
 
-def batch(config: "Config", seen: Survey, first: int, end: int, clock: Clock) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """The rows first to end: sinograms (row, angle, detector), noise's standard deviation (row,), warnings."""
+def batch(
+    config: "Config", seen: Survey, first: int, end: int, clock: Clock
+) -> tuple[XRay, Any, Tensor, tuple[str, ...]]:
+    """The rows first to end: ray transform, sinograms (row, angle, detector), their noise (row,), warnings.
+
+    Of a whole cone beam its views, to be read by slices, whose noise is unknown.
+    """
+    if seen.cone is not None:
+        from invreg.cone_views import ConeViews
+
+        return seen.slices(first, end), ConeViews(config, seen), torch.full((end - first,), math.nan), ()
     with clock("read"):
-        raw = load(config, slice(first, end))
+        raw = _plane(load(config, slice(first, end)))
     with clock("correct"):
         scan = corrected(config, raw, seen.axis)
         std = torch.from_numpy(line_integral_std(scan)[0])
     device = config.compute.device
-    return scan.sinogram.to(device), std.to(device), scan.warnings
+    return seen.A, scan.sinogram.to(device), std.to(device), scan.warnings
 
 
 def truth(seen: Survey, row: int) -> Array | None:
@@ -203,11 +275,12 @@ def _centred(image: Array, n: int) -> Array:
     return image[top : top + n, left : left + n]
 
 
-def _cone(told: Header, row: int) -> tuple[str, ...]:
+def _cone(config: "Config", told: Header, row: int) -> tuple[str, ...]:
     """A note that only one row of a cone beam is taken."""
-    if told.cone is None or (count := told.projections.shape[1]) == 1:
+    if told.cone is None or RECIPES[config.recipe].volume or (count := told.projections.shape[1]) == 1:
         return ()
-    return (f"a cone beam of {count} rows: only the central row {row} is taken, as a fan beam",)
+    note = f"a cone beam of {count} rows: only the central row {row} is taken, as a fan beam"
+    return (f"{note}; --recipe fdk gives the whole volume",)
 
 
 def _wide(config: "Config", scan: Scan, g: Parallel2D | FanBeam2D) -> tuple[str, ...]:

@@ -95,10 +95,12 @@ class Progress:
         now, gap, tol = time.monotonic(), float(row.get("gap", math.nan)), float(row.get("tol", self.tol))
         if row.get("stage", "") != self.stage:
             self.stage, self.start, self.first_gap, self.said = row.get("stage", ""), now, gap, 0.0
-        share = self._share(gap, tol)
+        share = float(row.get("share", self._share(gap, tol)))
         told = f"iter {row['iter']:.0f}" if "iter" in row else ""
         if math.isfinite(gap):
             told += f"  gap {gap:.1e} of {tol:.0e}"
+        elif "share" in row:
+            told = f"{share:.0%}"
         elif "residual" in row:
             told += f"  residual {row['residual']:.2f} times the noise"
         left = self._left(share, now)

@@ -114,7 +114,8 @@ def _resolved(config: "Config", seen: Survey) -> "Config":
         "data": {"rows": f"{seen.rows[0]}:{seen.rows[1]}"},
         "correct": {"centre": seen.axis},
         "image": {"size": size},
-        "compute": {"batch": batch, "memory": None},
+        # a volume is worked on in parts inside a batch, for which the memory still counts
+        "compute": {"batch": batch, "memory": c.memory if RECIPES[config.recipe].volume else None},
     }
     update = {key: getattr(config, key).model_copy(update=part) for key, part in found.items()}
     return config.model_copy(update=update)
@@ -150,9 +151,9 @@ def _batch(
     if "weight" in kept.state:  # one weight for all rows, so that slices can be compared
         prior = config.prior.model_copy(update={"weight": kept.state["weight"]["value"]})
         config = config.model_copy(update={"prior": prior})
-    y, std, warnings = prepare.batch(config, seen, first, end, clock)
+    A, y, std, warnings = prepare.batch(config, seen, first, end, clock)
     with clock("solve"):
-        result = RECIPES[config.recipe].run(seen.A, y, config, std, progress)
+        result = RECIPES[config.recipe].run(A, y, config, std, progress)
     return result, {
         "first": first,
         "end": end,

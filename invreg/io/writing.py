@@ -38,19 +38,25 @@ def write(path: str | Path, scan: Scan) -> None:
 
 
 def write_tiff(
-    path: str | Path, array: npt.NDArray[np.float32], *, pixel_size: float = 1.0, unit: str = "pixel"
+    path: str | Path,
+    array: npt.NDArray[np.float32],
+    *,
+    pixel_size: float = 1.0,
+    slice_thickness: float | None = None,
+    unit: str = "pixel",
 ) -> None:
     """Write images (row, h, w) or (h, w) as a float32 stack, one page a row, with the pixel size in its tags.
 
     The resolution counts pixels per `unit`; the unit and the distance of pages stand in the description as ImageJ
-    writes them, so that ImageJ, Fiji and napari show lengths. Replaces what is there. Raises InputError where the
-    file cannot be written.
+    writes them, so that ImageJ, Fiji and napari show lengths; slice_thickness is that distance, by default the pixel
+    size. Replaces what is there. Raises InputError where the file cannot be written.
     """
     import tifffile
 
     pages = np.asarray(array, dtype=np.float32)
     pages = pages[None] if pages.ndim == 2 else pages
-    told = f"ImageJ=1.54\nimages={len(pages)}\nslices={len(pages)}\nunit={unit}\nspacing={pixel_size}\n"
+    spacing = pixel_size if slice_thickness is None else slice_thickness
+    told = f"ImageJ=1.54\nimages={len(pages)}\nslices={len(pages)}\nunit={unit}\nspacing={spacing}\n"
     big = pages.nbytes > 2**32 - 2**25
     with replaced(Path(path)) as part, tifffile.TiffWriter(part, bigtiff=big) as tiff:
         tiff.write(
@@ -64,11 +70,17 @@ def write_tiff(
 
 
 def write_volume_hdf5(
-    path: str | Path, array: npt.NDArray[np.float32], *, pixel_size: float = 1.0, unit: str = "pixel"
+    path: str | Path,
+    array: npt.NDArray[np.float32],
+    *,
+    pixel_size: float = 1.0,
+    slice_thickness: float | None = None,
+    unit: str = "pixel",
 ) -> None:
     """Write a volume (row, h, w) as the dataset /volume with its axes, pixel size and units as attributes.
 
-    Values are attenuation per `unit`. Replaces what is there. Raises InputError where it cannot be written.
+    Values are attenuation per `unit`; slice_thickness becomes an attribute where it is given. Replaces what is there.
+    Raises InputError where it cannot be written.
     """
     import h5py
 
@@ -76,4 +88,5 @@ def write_volume_hdf5(
         volume = file.create_dataset("volume", data=np.asarray(array, dtype=np.float32))
         volume.attrs.update(
             {"axes": "row:height:width", "units": f"1/{unit}", "pixel_size": pixel_size, "pixel_size_units": unit}
+            | ({} if slice_thickness is None else {"slice_thickness": slice_thickness})
         )

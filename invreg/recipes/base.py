@@ -41,8 +41,11 @@ class Recipe:
     """`run(A, y, config, std, progress)`: y (row, angle, detector) line integrals, std (row,) of their noise.
 
     `progress` is given each new row of the history with its `stage` in words.
+    volume: it reconstructs cone beams as a whole. A is then of the slices, in space, and y (angle, row, column) is
+    read by slices of views and rows.
     """
 
     name: str
     summary: str
-    run: Callable[[XRay, Tensor, "Config", Tensor, Progress], Reconstruction]
+    run: Callable[[XRay, Any, "Config", Tensor, Progress], Reconstruction]
+    volume: bool = False

@@ -101,18 +101,20 @@ def chart(
 COLOURS = ["#3b82d0", "#d9822b", "#3aa76d", "#b5536f", "#8a6fc9"]
 
 
-def preview(path: Path, images: list[tuple[str, Array]], extent: float, unit: str, title: str) -> None:
-    """Images of one size side by side in one grey window, with a bar of values and of length, as a PNG file."""
+def preview(path: Path, images: list[tuple[str, Array, float]], extent: float, unit: str, title: str) -> None:
+    """Images (name, values, height) side by side in one grey window, with bars of values and length, as a PNG file.
+
+    Height and their common width `extent` are lengths in `unit`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    low, high = window(np.stack([image for _, image in images]))
+    low, high = window(np.concatenate([image.ravel() for _, image, _ in images]))
     figure = Figure(figsize=(5.2 * len(images) + 0.8, 5.6), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(1, len(images)))
-    for ax, (name, image) in zip(axes, images, strict=True):
-        h, w = image.shape
-        shown = ax.imshow(image, cmap="gray", vmin=low, vmax=high, extent=(0, extent, 0, extent * h / w))
+    for ax, (name, image, height) in zip(axes, images, strict=True):
+        shown = ax.imshow(image, cmap="gray", vmin=low, vmax=high, extent=(0, extent, 0, height))
         bar = nice(extent / 4)
         ax.plot([0.04 * extent, 0.04 * extent + bar], [0.04 * extent] * 2, color="w", lw=3, solid_capstyle="butt")
         ax.text(0.04 * extent, 0.06 * extent, f"{bar:g} {unit}", color="w", fontsize=10)

@@ -4,9 +4,10 @@ import csv
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from invreg.checkpoint import Checkpoint
@@ -21,6 +22,7 @@ from invreg.report.provenance import versions
 if TYPE_CHECKING:  # pydantic comes with it
     from invreg.recipes.config import Config
 
+Array = npt.NDArray[np.float32]
 RESULTS = ("volume.tif", "volume.h5", "preview.png", "report.html", "recipe.toml", "history.csv")
 
 
@@ -31,23 +33,33 @@ def write_results(
     folder, volume = kept.folder, kept.volume()
     unit, pixel = seen.geometry.unit, seen.A.pixel_size
     with clock("write"):
-        write_tiff(folder / "volume.tif", volume, pixel_size=pixel, unit=unit)
-        write_volume_hdf5(folder / "volume.h5", volume, pixel_size=pixel, unit=unit)
+        lengths: dict[str, Any] = {"pixel_size": pixel, "slice_thickness": seen.thickness, "unit": unit}
+        write_tiff(folder / "volume.tif", volume, **lengths)
+        write_volume_hdf5(folder / "volume.h5", volume, **lengths)
         recipe = recipe_text(config, kept)
         (folder / "recipe.toml").write_text(recipe)
         _tell_rows(folder / "volume.h5", kept, seen, recipe, words)
         _history(folder / "history.csv", kept)
-        first = seen.rows[0]
-        numbers = sorted({0, len(volume) // 2, len(volume) - 1})
         title = f"{seen.path.name}, {config.recipe}, {seen.geometry.shape[0]} views"
-        images = [(f"row {first + k}", np.array(volume[k])) for k in numbers]
-        preview(folder / "preview.png", images, pixel * volume.shape[2], unit, title)
+        preview(folder / "preview.png", _pictures(seen, volume), pixel * volume.shape[2], unit, title)
         shown = _shown(seen, kept)
         metrics = shown.metrics
         (folder / "report.html").write_text(
             page(config, seen, kept, clock, shown, code=code, words=words, warnings=warnings, recipe=recipe)
         )
     return metrics
+
+
+def _pictures(seen: Survey, volume: Array) -> list[tuple[str, Array, float]]:
+    """Name, image and height of the first, middle and last row, or of a cone's middle slice and of a cut along z."""
+    first, middle = seen.rows[0], len(volume) // 2
+    numbers = [middle] if seen.cone is not None else sorted({0, middle, len(volume) - 1})
+    side = seen.A.pixel_size * volume.shape[1]
+    images = [(f"row {first + k}", np.array(volume[k]), side) for k in numbers]
+    if seen.thickness is not None:
+        cut = np.array(volume[::-1, volume.shape[1] // 2])
+        images.append(("along the axis", cut, seen.thickness * len(volume)))
+    return images
 
 
 def recipe_text(config: "Config", kept: Checkpoint) -> str:
@@ -85,7 +97,7 @@ def _tell_rows(path: Path, kept: Checkpoint, seen: Survey, recipe: str, words: s
         file["noise"] = np.array([b["std"][row - b["first"]] for row, b in rows], dtype=np.float32)
         file["row"].attrs["description"] = "number of the row in the measurement, from 0"
         file["gap"].attrs["description"] = "primal-dual gap relative to the objective, NaN where the recipe has none"
-        file["noise"].attrs["description"] = "standard deviation of the line integrals"
+        file["noise"].attrs["description"] = "standard deviation of the line integrals, NaN where it was not looked at"
         weight = kept.state.get("weight")
         file.attrs.update(
             {
@@ -112,7 +124,8 @@ def _history(path: Path, kept: Checkpoint) -> None:
 def _shown(seen: Survey, kept: Checkpoint) -> Shown:
     """The middle row, or the last one before it that is finished: image, data, prediction, truth."""
     k = max(i for i in range(seen.shown + 1) if i == 0 or seen.looked[i] < kept.done)
-    row = int(seen.looked[k])
+    looked = int(seen.looked[k])
+    row = min(max(looked, seen.rows[0]), kept.done - 1)  # of a cone beam it may not be among the chosen ones
     image = np.array(kept.volume()[row - seen.rows[0]])
     true = truth(seen, row)
     metrics: dict[str, float] = {}
@@ -128,7 +141,7 @@ def _shown(seen: Survey, kept: Checkpoint) -> Shown:
         row=row,
         image=image,
         sinogram=seen.scan.projections[:, k],
-        prediction=seen.A(torch.from_numpy(image)).numpy(),
+        prediction=seen.A(torch.from_numpy(image)).numpy() if row == looked else None,
         std=float(line_integral_std(seen.scan)[0][k]),
         truth=true,
         metrics=metrics,

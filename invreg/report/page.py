@@ -26,15 +26,16 @@ LARGE, SMALL = 900, 420  # pixels on a side above which pictures are averaged do
 class Shown:
     """The row that the report shows. index: into the rows looked at. row: its number in the file.
 
-    image, truth: (h, w) in attenuation per length. sinogram, prediction: (angle, detector) line integrals.
-    std: standard deviation of their noise. metrics: of the image against the truth.
+    image, truth: (h, w) in attenuation per length. sinogram, prediction: (angle, detector) line integrals of the row
+    looked at; no prediction where the image is another slice of a cone beam. std: standard deviation of their noise.
+    metrics: of the image against the truth.
     """
 
     index: int
     row: int
     image: Array
     sinogram: Array
-    prediction: Array
+    prediction: Array | None
     std: float
     truth: Array | None
     metrics: dict[str, float]
@@ -83,6 +84,7 @@ def _headline(config: "Config", seen: Survey, kept: Checkpoint, shown: Shown) ->
         (f"{g.angles.size} of {seen.header.projections.shape[0]}", "views"),
         (f"{seen.A.pixel_size:.4g} {g.unit}", "size of a pixel"),
     ]
+    out += [(f"{seen.thickness:.4g} {g.unit}", "thickness of a slice")] if seen.thickness is not None else []
     out += [(f"{weight['value']:.3g}", "weight λ")] if weight else []
     out += [(f"{max(gaps):.1e}", "gap, at most")] if gaps else []
     if shown.metrics:
@@ -262,6 +264,8 @@ def _convergence(kept: Checkpoint) -> str:
 
 
 def _residual(seen: Survey, shown: Shown) -> str:
+    if shown.prediction is None:
+        return ""
     residual = shown.prediction - shown.sinogram
     rms = float(np.sqrt(np.mean(residual**2)))
     top = 3 * (shown.std or rms) or 1.0
