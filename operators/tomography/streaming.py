@@ -15,7 +15,7 @@ from torch import Tensor
 from invreg.operators.tomography.backproject import backproject_fan
 from invreg.operators.tomography.filtered_backprojection import FanFilter, refuse_helix
 from invreg.operators.tomography.filters import Filter
-from invreg.operators.tomography.geometry3d import ConeBeam, Geometry3D, Views3D
+from invreg.operators.tomography.geometry3d import ConeBeam, Geometry3D, Views3D, tilted_from_upright
 from invreg.operators.tomography.visible import shadows
 from invreg.operators.tomography.xray import Backend, Projector, XRay, default_backend, make_projector
 
@@ -113,8 +113,11 @@ def fdk_by_slabs(
     slabs, group = plan(A, max_memory)
     done = Share(progress, len(slabs) * geometry.shape[0])
     height = 0.0 if geometry.heights is None else float(geometry.heights[0])
-    for slab in slabs:
-        rows = slice(0, geometry.rows) if any(geometry.tilt) else slab.rows
+    parts = [slab.rows for slab in slabs]
+    if any(geometry.tilt):
+        parts = _read_upright(A, geometry, slabs)
+        group = max(1, group * max(_count(slab.rows) for slab in slabs) // max(_count(rows) for rows in parts))
+    for slab, rows in zip(slabs, parts, strict=True):
         assert geometry.row_centre is not None
         part = replace(
             geometry,
@@ -192,6 +195,23 @@ def _slab(A: XRay, low: int, high: int) -> Slab:
     rows = slice(first, max(last, first + 1)) if first < views.rows else slice(views.rows - 1, views.rows)
     middle = (rows.start + rows.stop - 1) / 2 - (views.rows - 1) / 2
     return Slab(slices, rows, replace(views, detector=views.detector + middle * views.v, rows=rows.stop - rows.start))
+
+
+def _read_upright(A: XRay, geometry: ConeBeam, slabs: list[Slab]) -> list[slice]:
+    """The rows of a tilted detector, and of the upright one that is read from it, which the slabs need."""
+    places = tilted_from_upright(geometry)[..., 0]
+    level = replace(geometry, tilt=(0.0, 0.0, 0.0))
+    upright = XRay(level, A.domain.shape, A.pixel_size, slice_thickness=A.slice_thickness)
+    out = []
+    for slab in slabs:
+        rows = _slab(upright, slab.slices.start, slab.slices.stop).rows
+        low, high = (int(np.clip(edge, 0, geometry.rows)) for edge in (places[rows].min(), places[rows].max() + 2))
+        out.append(slice(min(rows.start, low), max(rows.stop, high)))
+    return out
+
+
+def _count(part: slice) -> int:
+    return int(part.stop - part.start)
 
 
 def _lowered(views: Any, height: float) -> Views3D:
