@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invreg.io import InputError, header
+from invreg.io import Header, InputError, header
 from invreg.memory import budget, free_memory
-from invreg.prepare import fan_axis, span, spanned
+from invreg.prepare import span, spanned
 from invreg.recipes import RECIPES
 
 if TYPE_CHECKING:  # pydantic comes with it
@@ -113,9 +113,7 @@ def plan(config: "Config") -> Plan:
     first, end = span(config, stored)
     rows, views, detectors = end - first, min(config.data.views or count, count), bins // config.correct.bin
     c, fan = config.compute, stored.fan is not None or stored.cone is not None
-    # the bin of the axis after binning, as in `invreg.io.select.binned`
-    axis = (fan_axis(config, stored) + 0.5) / config.correct.bin - 0.5 if fan else None
-    size = config.image.size or spanned(detectors, axis)
+    size = config.image.size or spanned(detectors, _axis(config, stored) if fan else None)
     batch = c.batch or batch_rows(config.recipe, views, detectors, size, c.device, c.memory, rows)
     iterations, passes = (table.get(config.recipe, max(table.values())) for table in (ITERATIONS, PASSES))
     return Plan(
@@ -131,6 +129,17 @@ def plan(config: "Config") -> Plan:
         seconds=START + rows * iterations * iteration_seconds(views, detectors, size, passes, c.device, fan),
         assumes=f"{iterations} iterations a row, timed just now on a small image; twice or half of it is likely",
     )
+
+
+def _axis(config: "Config", stored: Header) -> float:
+    """The axis of a fan or cone beam, a bin after binning: as the settings or the file tell it, else the middle."""
+    c, bins = config.correct, stored.projections.shape[2]
+    axis = (bins - 1) / 2 if stored.centre is None else stored.centre
+    if c.centre != "auto":
+        axis = c.centre
+    elif stored.centre is None and stored.cone is not None:
+        axis = stored.cone.centre(bins, stored.pixel_size or 1.0)
+    return (axis + 0.5) / c.bin - 0.5
 
 
 def told(config: "Config", p: Plan) -> str:

@@ -97,7 +97,7 @@ def survey(config: "Config", clock: Clock) -> Survey:
         stored = load(config, rows)
     raw = _plane(stored)
     with clock("correct"):
-        scan = corrected(config, raw, config.correct.centre if raw.fan is None else fan_axis(config, told))
+        scan = corrected(config, raw, config.correct.centre)
     try:
         g, cone = scan.geometry, None
         if RECIPES[config.recipe].volume:
@@ -147,8 +147,8 @@ def span(config: "Config", told: Header) -> tuple[int, int]:
         if config.data.rows not in (None, f"{row}:{row + 1}"):
             raise InputError(
                 f"{told.name}: rows {config.data.rows} of a cone beam asked for; rows of a cone are not slices, "
-                f'only the central one can be reconstructed by itself: rows="{row}:{row + 1}"; '
-                "--recipe fdk gives slices of the volume"
+                f'only the central one can be reconstructed by itself: rows="{row}:{row + 1}"'
+                f"{_hint(told)}"
             )
         return row, row + 1
     begin, _, stop = (config.data.rows or ":").partition(":")
@@ -164,7 +164,7 @@ def _refuse_no_circle(recipe: str, told: Header) -> None:
         beam = "parallel rays" if told.fan is None else "a fan beam"
         raise InputError(f"{told.name}: recipe {recipe} takes a cone beam, and this is a scan of {beam}; use fbp")
     c = told.cone
-    if c.vectors is None and not (c.roll or c.tilt):
+    if _circular(told):
         return
     why = f"the axis of this one leans by {np.rad2deg(np.hypot(c.roll, c.tilt)):.3g} degrees"
     mean = "roll=0, tilt=0"
@@ -175,6 +175,15 @@ def _refuse_no_circle(recipe: str, told: Header) -> None:
         f"CGLS(XRay(scan.geometry, shape), y) solves it as it is, and a copy of the scan with "
         f"dataclasses.replace(scan.cone, {mean}) is one that {recipe} takes"
     )
+
+
+def _circular(told: Header) -> bool:
+    c = told.cone
+    return c is not None and c.vectors is None and not (c.roll or c.tilt)
+
+
+def _hint(told: Header) -> str:
+    return "; --recipe fdk gives the whole volume" if _circular(told) else ""
 
 
 def load(config: "Config", rows: slice) -> Scan:
@@ -198,19 +207,6 @@ def corrected(config: "Config", raw: Scan, centre: Any) -> Scan:
     c = config.correct
     scan = correct(raw, floor=c.floor, bad_pixels=c.bad_pixels, rings=c.rings, centre=centre)
     return binned(scan, c.bin) if c.bin > 1 else scan
-
-
-def fan_axis(config: "Config", told: Header) -> float:
-    """The axis of a fan or cone beam, a bin before binning. It is not searched for: the settings or the file tell it.
-
-    Where neither does, it is the middle of the detector.
-    """
-    if config.correct.centre != "auto":
-        return config.correct.centre
-    bins = told.projections.shape[2]
-    if told.centre is not None or told.cone is None:
-        return (bins - 1) / 2 if told.centre is None else told.centre
-    return told.cone.centre(bins, told.pixel_size or 1.0)
 
 
 def spanned(bins: int, axis: float | None) -> int:
@@ -280,7 +276,7 @@ def _cone(config: "Config", told: Header, row: int) -> tuple[str, ...]:
     if told.cone is None or RECIPES[config.recipe].volume or (count := told.projections.shape[1]) == 1:
         return ()
     note = f"a cone beam of {count} rows: only the central row {row} is taken, as a fan beam"
-    return (f"{note}; --recipe fdk gives the whole volume",)
+    return (note + _hint(told),)
 
 
 def _wide(config: "Config", scan: Scan, g: Parallel2D | FanBeam2D) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Fan-beam files through the whole job, from the file to the volume, without rebinning."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -119,6 +121,14 @@ def test_the_weight_of_the_prior_is_chosen_on_a_fan(tmp_path):
 def test_lines_that_are_not_measured_are_said(g, said, tmp_path):
     flags = ["--recipe", "fbp", "--truncated"]
     assert said in reconstructed(write_scan(tmp_path / "scan.h5", g), *flags)[2]
+
+
+def test_plan_knows_the_size_of_the_image(tmp_path, capsys):
+    path = write_scan(tmp_path / "scan.h5", fan(FULL[::6], 130, 18.0))
+    for flags, size in (([], 223), (["--set", "correct.bin=2"], 112), (["--centre", "64.5"], 130)):
+        assert main(["plan", str(path), "--json", *flags]) == 0
+        assert json.loads(capsys.readouterr().out)["size"] == size
+    assert reconstructed(path, "--recipe", "fbp", "--set", "correct.bin=2")[0].shape == (112, 112)
 
 
 def test_a_given_axis_is_used(tmp_path):

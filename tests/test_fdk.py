@@ -144,6 +144,7 @@ def test_plan_and_info_tell_the_volume(path, capsys):
     assert told["bytes_volume"] == 4 * ROWS * BINS**2
     assert main(["info", str(path)]) == 0
     assert "only the central row 28 is taken" in (said := capsys.readouterr().out) and "--recipe fdk" in said
+    assert "the geometry of the cone" in said
     assert main(["info", str(path), "--recipe", "fdk", "--plot", str(path.parent / "look.png")]) == 0
     assert "central row" not in capsys.readouterr().out and (path.parent / "look.png").exists()
 

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import scanner_files as files
@@ -229,6 +230,15 @@ def test_fdk_puts_the_point_where_it_is(tmp_path, make):
     volume = fdk(torch.from_numpy(scan.projections), scan.geometry, (15, 41, 41), voxel)
     x, y, z = np.round(files.POINT / 0.1)
     assert np.unravel_index(int(volume.argmax()), volume.shape) == (7 + z, 20 - y, 20 + x)
+    argv = ["reconstruct", str(tmp_path / "scan"), "--recipe", "fdk", "--quiet", "--out", str(tmp_path / "out")]
+    assert main(argv) == 0
+    with h5py.File(tmp_path / "out" / "volume.h5") as file:
+        volume, a = file["volume"][()], file["volume"].attrs
+        sizes = [a[key] / voxel * 0.1 for key in ("slice_thickness", "pixel_size", "pixel_size")]
+    k, row, column = np.unravel_index(int(volume.argmax()), volume.shape)
+    middle = (volume.shape[1] - 1) / 2
+    found = np.array([k - scan.cone.central_row(files.ROWS), middle - row, column - middle]) * sizes
+    np.testing.assert_allclose(found, files.POINT[::-1], atol=0.08)
 
 
 def test_a_leaning_axis(tmp_path):
@@ -262,6 +272,7 @@ def test_info_tells_the_beam_and_takes_the_central_row(tmp_path, capsys, make):
     assert main(["info", str(tmp_path / "scan")]) == 0
     told = capsys.readouterr().out
     assert "cone, source " in told and "only the central row" in told and "as a fan beam" in told
+    assert ("--recipe fdk" in told) == (make is not files.walnut)  # each of its views has its own place
     assert main(["info", str(tmp_path / "scan"), "--rows", "0:2"]) == 2
     told = capsys.readouterr().err
     assert "rows of a cone are not slices" in told and told.count("\n") == 1 and "--rows " in told

@@ -48,6 +48,8 @@ def central_slice(scan: Scan) -> Scan:
     axis = cone.centre(scan.projections.shape[2], scan.pixel_size) if scan.centre is None else scan.centre
     part = _cut(scan, (slice(None), slice(row, row + 1), slice(None)))
     told = scan.sources | {"fan": f"the central row {row} of the cone beam"}
+    if scan.centre is None:
+        told["centre"] = "the geometry of the cone"
     fan = cone.source_origin, cone.source_detector
     angles = scan.angles - np.arctan(cone.axis_offset / cone.source_origin)
     return replace(part, cone=None, fan=fan, centre=axis, angles=angles, sources=told)

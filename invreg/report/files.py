@@ -55,7 +55,8 @@ def _pictures(seen: Survey, volume: Array) -> list[tuple[str, Array, float]]:
     first, middle = seen.rows[0], len(volume) // 2
     numbers = [middle] if seen.cone is not None else sorted({0, middle, len(volume) - 1})
     side = seen.A.pixel_size * volume.shape[1]
-    images = [(f"row {first + k}", np.array(volume[k]), side) for k in numbers]
+    word = "row" if seen.cone is None else "slice"
+    images = [(f"{word} {first + k}", np.array(volume[k]), side) for k in numbers]
     if seen.thickness is not None:
         cut = np.array(volume[::-1, volume.shape[1] // 2])
         images.append(("along the axis", cut, seen.thickness * len(volume)))
