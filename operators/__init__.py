@@ -3,8 +3,35 @@
 if __name__ != "invreg.operators":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.operators, not operators")
 
-from invreg.operators.gradient import Gradient
-from invreg.operators.likelihoods import LeastSquares, WeightedLeastSquares
+from invreg.operators import psf
+from invreg.operators.blur import Blur
+from invreg.operators.fourier import FourierSampling, random_lines
+from invreg.operators.gradient import Gradient, Laplacian
+from invreg.operators.imager import Imager
+from invreg.operators.instruments import INSTRUMENTS, Band, Instrument
+from invreg.operators.likelihoods import (
+    Ball,
+    CorrelatedGaussian,
+    HeteroscedasticGaussian,
+    Huber,
+    Laplace,
+    LeastSquares,
+    Poisson,
+    PoissonGaussian,
+    PoissonTransmission,
+    Saturated,
+    StudentT,
+    WeightedLeastSquares,
+)
+from invreg.operators.mask import Mask, random_mask
+from invreg.operators.mtf import MTF
+from invreg.operators.noise_levels import affine_noise, white_noise_std
+from invreg.operators.pansharpening import PanMultispectral
+from invreg.operators.photon_transfer import detector_noise
+from invreg.operators.radiometry import Radiometry, noise_from_snr
+from invreg.operators.resample import Downsample, Resize, Upsample
+from invreg.operators.satellite import Satellite
+from invreg.operators.space_variant import ProductConvolution, TiledBlur
 from invreg.operators.tomography import (
     ConeBeam,
     FanBeam2D,
@@ -15,6 +42,7 @@ from invreg.operators.tomography import (
     Views3D,
     XRay,
     fbp,
+    fdk,
     from_astra,
     helix,
     to_astra,
@@ -22,20 +50,55 @@ from invreg.operators.tomography import (
 from invreg.operators.tomography import plot as plot_geometry
 
 __all__ = [
+    "INSTRUMENTS",
+    "MTF",
+    "Ball",
+    "Band",
+    "Blur",
     "ConeBeam",
+    "CorrelatedGaussian",
+    "Downsample",
     "FanBeam2D",
+    "FourierSampling",
     "Gradient",
+    "HeteroscedasticGaussian",
+    "Huber",
+    "Imager",
+    "Instrument",
+    "Laplace",
+    "Laplacian",
     "LeastSquares",
+    "Mask",
+    "PanMultispectral",
     "Parallel2D",
     "Parallel3D",
+    "Poisson",
+    "PoissonGaussian",
+    "PoissonTransmission",
+    "ProductConvolution",
+    "Radiometry",
+    "Resize",
+    "Satellite",
+    "Saturated",
+    "StudentT",
+    "TiledBlur",
     "ToeplitzNormal",
+    "Upsample",
     "Views2D",
     "Views3D",
     "WeightedLeastSquares",
     "XRay",
+    "affine_noise",
+    "detector_noise",
     "fbp",
+    "fdk",
     "from_astra",
     "helix",
+    "noise_from_snr",
     "plot_geometry",
+    "psf",
+    "random_lines",
+    "random_mask",
     "to_astra",
+    "white_noise_std",
 ]

@@ -14,7 +14,8 @@ def magnitude(x: Tensor) -> Tensor:
 
     `torch.linalg.vector_norm` over so short an axis takes 90 times as long.
     """
-    return reduce(torch.hypot, x.unbind(-3))
+    first, *others = x.unbind(-3)
+    return reduce(torch.hypot, others, first) if others else first.abs()
 
 
 class GroupL1(Functional):
@@ -64,7 +65,7 @@ class GroupL1(Functional):
         """u_i min(1, r_i / |u_i|_2) with the radius r = scale * weights."""
         radius = scale * self._radius(u)
         size = magnitude(u)
-        factor = (radius / size.clamp_(min=torch.finfo(u.dtype).tiny)).clamp_(max=1.0)
+        factor = (radius / size.clamp(min=torch.finfo(u.dtype).tiny)).clamp(max=1.0)
         return u * factor.unsqueeze(-3)
 
     def _radius(self, u: Tensor) -> Tensor | float:

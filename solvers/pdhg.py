@@ -124,6 +124,8 @@ class PDHG(Solver):
             # the proximal map of a vanishing step of g* is the projection onto the closure of its domain
             outside = slope - self.g.conj_prox(slope, 1e-6 * size / inner(x, x, n).sqrt().clamp(min=1e-300))
         gap = (primal - dual) / primal.abs().clamp(min=1e-300)
+        # not yet inside a constraint of a dual block: no answer, but no breakdown either
+        gap = torch.where(primal.isinf() & bound.isfinite(), math.inf, gap)
         infeasibility = inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
         return {"gap": gap, "infeasibility": infeasibility, "objective": primal}
 

@@ -14,8 +14,39 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.core import External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
-from invreg.operators import Gradient, LeastSquares, Parallel2D, ToeplitzNormal, WeightedLeastSquares, XRay
+from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
+from invreg.operators import (
+    MTF,
+    Ball,
+    Blur,
+    CorrelatedGaussian,
+    Downsample,
+    FanBeam2D,
+    FourierSampling,
+    Gradient,
+    HeteroscedasticGaussian,
+    Huber,
+    Imager,
+    Laplace,
+    Laplacian,
+    LeastSquares,
+    Mask,
+    PanMultispectral,
+    Parallel2D,
+    Poisson,
+    PoissonGaussian,
+    PoissonTransmission,
+    ProductConvolution,
+    Resize,
+    Saturated,
+    StudentT,
+    TiledBlur,
+    ToeplitzNormal,
+    Upsample,
+    Views2D,
+    WeightedLeastSquares,
+    XRay,
+)
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
 
@@ -73,11 +104,11 @@ class Fourier(Linear):
         super().__init__(Space(shape, complex=True), Space(shape, complex=True))
         self.register_buffer("mask", uniform(*shape))
 
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.mask * torch.fft.fft2(x, norm="ortho")
+    def _forward(self, x: Tensor) -> Tensor:  # MKL refuses empty batches
+        return self.mask * torch.fft.fft2(x, norm="ortho") if x.numel() else x.clone()
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return torch.fft.ifft2(self.mask * y, norm="ortho")
+        return torch.fft.ifft2(self.mask * y, norm="ortho") if y.numel() else y.clone()
 
 
 class Cube(Operator):
@@ -111,6 +142,21 @@ def _rays(*angles: float) -> XRay:
     return XRay(geometry, shape=(8, 9), pixel_size=0.9)
 
 
+def _coils(*shape: int) -> Tensor:
+    return torch.complex(uniform(*shape, low=-1), uniform(*shape, low=-1, seed=1))
+
+
+def _fan(centre: float | None = None, curved: bool = False) -> XRay:
+    geometry = FanBeam2D(np.array([0.1, 0.8, 2.0, -1.6]), 12, 1.1, centre, "mm", 12.0, 17.0, curved)
+    return XRay(geometry, shape=(8, 9), pixel_size=0.9)
+
+
+def _views() -> XRay:
+    source = np.array([[-9.0, 1.0], [5.0, 6.0]])
+    detector, axis = np.array([[8.0, -1.0], [-6.0, -4.0]]), np.array([[0.2, 1.1], [-0.8, 0.9]])
+    return XRay(Views2D(source, detector, axis, detectors=10), shape=(7, 6), pixel_size=1.0)
+
+
 def _blur() -> Any:
     import deepinv
 
@@ -126,6 +172,23 @@ def _deepinv_tomography() -> Any:
     from invreg.adapters.deepinv import from_physics
 
     return from_physics(deepinv.physics.Tomography(angles=5, img_width=6, normalize=False), (1, 6, 6))
+
+
+def _inpainting() -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    mask = (uniform(1, 6, 5) < 0.6).double()
+    return from_physics(deepinv.physics.Inpainting(img_size=(1, 6, 5), mask=mask), (6, 5))
+
+
+def _physics(name: str, shape: tuple[int, ...], **kwargs: Any) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_physics
+
+    return from_physics(getattr(deepinv.physics, name)(**kwargs), shape)
 
 
 def _deepinv_nonlinear() -> Any:
@@ -164,17 +227,73 @@ def _odl_rays() -> Any:
     return from_operator(RayTransform(space, geometry, impl="astra_cpu"))
 
 
+def _imager(**options: Any) -> Imager:
+    mtfs = [MTF.from_nyquist(0.15, 0.3), MTF.from_instrument(1.1, 15.9, 0.6e-6, 8e-6, obscuration=0.3)]
+    return Imager((11, 10), mtfs, 2, radius=1, shifts=[(0.0, 0.0), (0.2, -0.1)], **options)
+
+
+def _pan(**options: Any) -> PanMultispectral:
+    mtfs = [MTF.from_nyquist(0.15, 0.3), MTF.from_nyquist(0.3, 0.2)]
+    return PanMultispectral((10, 13), MTF.from_nyquist(0.1, 0.1), [0.3, 0.7], mtfs, ratio=2, radius=1, **options)
+
+
 _PHYSICS = {"pickling": "physics hold lambdas", "empty batches": "deepinv refuses them"}
-_GRID = _PHYSICS | {"float64": "its interpolation grid stays in float32"}
+_LAMBDAS = {"pickling": _PHYSICS["pickling"]}
+_GRID = _PHYSICS | {
+    "float64": "its interpolation grid stays in float32",
+    "forward mode": "torch before 2.15 has no forward derivative of grid_sample",
+}
 
 _ASTRA = {"float64": "ASTRA computes in float32", "pickling": "ODL's back end keeps a lock"}
 
 LINEAR = [
     Member("XRay", lambda: _rays(0.0, 0.4, 1.2, 1.5707963, 2.0, 2.9, -0.3)),
     Member("XRay, one view", lambda: _rays(2.5)),
+    Member("XRay, fan", _fan),
+    Member("XRay, fan, curved", lambda: _fan(curved=True)),
+    Member("XRay, fan, offset", lambda: _fan(centre=1.2)),
+    Member("XRay, views", _views),
     Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
+    Member("Blur, periodic", lambda: Blur(uniform(3, 4, low=-1), (7, 6))),
+    Member("Blur, periodic, wrapped", lambda: Blur(uniform(6, 9), (5, 5))),
+    Member("Blur, zero", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "zero")),
+    Member("Blur, zero, kernel beyond the image", lambda: Blur(uniform(1, 14), (3, 4), "zero")),
+    Member("Blur, reflect", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "reflect")),
+    Member("Blur, reflect, kernel beyond the image", lambda: Blur(uniform(13, 2), (3, 5), "reflect")),
+    Member("Blur, valid", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "valid")),
+    Member("Imager", lambda: _imager()),
+    Member("Imager, one band", lambda: Imager((9, 12), MTF.from_nyquist(0.2, 0.1), 3, radius=1)),
+    Member("Imager, tiles", lambda: _imager(tile=2)),
+    Member("Imager, phase", lambda: _imager(phase=(1.0, 0.5))),
+    Member("PanMultispectral", lambda: _pan()),
+    Member("PanMultispectral, tiles", lambda: _pan(tile=2, shifts=[(0.1, 0.0), (0.0, -0.4)])),
+    Member("ProductConvolution", lambda: ProductConvolution(uniform(3, 2, 4), uniform(3, 7, 6, low=-1))),
+    Member("ProductConvolution, valid", lambda: ProductConvolution(uniform(2, 3, 3), uniform(2, 5, 6), "valid")),
+    Member("TiledBlur", lambda: TiledBlur(uniform(3, 2, 4, 3, low=-1), (10, 7))),
+    Member("TiledBlur, one tile", lambda: TiledBlur(uniform(1, 1, 3, 3), (5, 4))),
+    Member("TiledBlur, valid", lambda: TiledBlur(uniform(2, 5, 3, 2), (6, 5), "valid")),
+    Member("Gradient, periodic", lambda: Gradient((5, 6), (0.5, 2.0), "periodic")),
+    Member("Gradient, zero", lambda: Gradient((5, 6), boundary="zero")),
+    Member("Gradient, signal", lambda: Gradient((9,), 0.1)),
+    Member("Gradient, volume", lambda: Gradient((3, 2, 4), (1.0, 2.0, 0.5), "periodic")),
+    Member("Laplacian", lambda: Laplacian((6, 5), (1.0, 0.5))),
+    Member("Laplacian, periodic", lambda: Laplacian((3, 1, 5), boundary="periodic")),
+    Member("Laplacian, zero", lambda: Laplacian((7,), 2.0, "zero")),
+    Member("Downsample, box", lambda: Downsample((7, 6), 2)),
+    Member("Downsample, phase", lambda: Downsample((7, 8), 3, "linear", (0.3, 2.0), "zero")),
+    Member("Downsample, none", lambda: Downsample((7, 8), 3, "none", (1, 2))),
+    Member("Downsample, kernel beyond the image", lambda: Downsample((5, 4), 4, "cubic", boundary="periodic")),
+    Member("Upsample", lambda: Upsample((3, 2), 3, "cubic")),
+    Member("Resize, smaller", lambda: Resize((7, 6), (5, 2))),
+    Member("Resize, larger", lambda: Resize((3, 4), (5, 4))),
+    Member("Mask", lambda: Mask(uniform(4, 5) > 0.4)),
+    Member("Mask, compact", lambda: Mask(uniform(2, 3, 5) > 0.4, compact=True)),
+    Member("FourierSampling", lambda: FourierSampling(uniform(4, 5))),
+    Member("FourierSampling, not centred", lambda: FourierSampling(uniform(4, 5) > 0.5, centred=False)),
+    Member("FourierSampling, coils", lambda: FourierSampling(uniform(4, 3) > 0.3, _coils(2, 4, 3))),
+    Member("FourierSampling, volume", lambda: FourierSampling(uniform(3, 2, 4), _coils(2, 3, 2, 4), centred=False)),
     Member("External", lambda: Dense(6, 4)),
     Member("complex", lambda: Fourier((4, 5))),
     Member("Adjoint", lambda: Gradient((7, 5)).H, {"double adjoint": "adjoints are made when asked for"}),
@@ -185,8 +304,20 @@ LINEAR = [
     Member("difference", lambda: Dense(6, 4) - 3 * Dense(6, 4)),
     Member("Stack", lambda: Stack(Dense(6, 4), Dense(3, 4))),
     Member("Stack, axis", lambda: Stack(Gradient((7, 5)), 2 * Gradient((7, 5)), axis=-3)),
+    Member("Stack, different codomains", lambda: Stack(Gradient((4, 5)), Mask(uniform(4, 5) > 0.4), axis=None)),
+    Member("BlockDiagonal", lambda: BlockDiagonal(Blur(uniform(2, 3), (4, 5), "valid"), Resize((4, 5), (3, 3)))),
     Member("FromLinearPhysics, blur", _blur, _PHYSICS, needs="deepinv"),
+    Member("FromLinearPhysics, one channel", _inpainting, _PHYSICS, needs="deepinv"),
     Member("FromLinearPhysics, tomography", _deepinv_tomography, _GRID, needs="deepinv"),
+    # those that we leave to deepinv: docs/operators.md
+    Member("Decolorize", lambda: _physics("Decolorize", (3, 4, 5)), _LAMBDAS, needs="deepinv"),
+    Member("Demosaicing", lambda: _physics("Demosaicing", (3, 4, 6), img_size=(3, 4, 6)), _LAMBDAS, needs="deepinv"),
+    Member(
+        "SinglePixelCamera",
+        lambda: _physics("SinglePixelCamera", (1, 4, 4), m=7, img_size=(1, 4, 4)),
+        _LAMBDAS,
+        needs="deepinv",
+    ),
     Member("FromODL, weighted", _odl_weighted, needs="odl"),
     Member("FromODL, product space", _odl_gradient, needs="odl"),
     Member("FromODL, ASTRA", _odl_rays, _ASTRA, needs="odl"),
@@ -227,6 +358,22 @@ def _denoise() -> Any:
     return from_denoiser(deepinv.models.MedianFilter(kernel_size=3), sigma=0.1)
 
 
+def _from_fidelity(name: str) -> Any:
+    import deepinv
+
+    from invreg.adapters.deepinv import from_fidelity
+
+    return from_fidelity(getattr(deepinv.optim, name)(), uniform(*FIELD, low=-1, seed=1))
+
+
+def _from_functional(name: str, *args: Any) -> Any:
+    import odl
+
+    from invreg.adapters.odl import from_functional
+
+    return from_functional(getattr(odl.functionals, name)(odl.rn(_SHAPE, weighting=2.5), *args))
+
+
 def _measured() -> LeastSquares:
     return LeastSquares(uniform(*_SHAPE, low=-1, seed=1), std=0.1)
 
@@ -245,19 +392,63 @@ def _zero_somewhere() -> Tensor:
 
 @dataclass(frozen=True)
 class Term(Member):
-    """A functional; `shape` is that of one of its arguments."""
+    """A functional; `shape` is that of one of its arguments, `inside` brings any into where it has a gradient."""
 
     shape: tuple[int, ...] = _SHAPE
+    inside: Callable[[Tensor], Tensor] = lambda x: x
 
 
 FIELD = (2, *_SHAPE)
 _NO_CONJ = {"conj": "deepinv has none", "lipschitz": "deepinv has none"}
+_NO_LIPSCHITZ = {"lipschitz": "ODL's are often nan"}
+_BOX_OF_ODL = _NO_GRAD | {"conj": "ODL has none"}
 _PROX_ONLY = _NO_CONJ | {"forward": "implicit", "grad": "implicit", "firmness": "not a proximal map"}
 
-FUNCTIONALS: list[Term] = [
+_Y = uniform(*_SHAPE, low=-1, seed=1)
+_COUNTS = uniform(*_SHAPE, low=0.2, high=3, seed=8)
+_MAP = uniform(*_SHAPE, low=0.3, high=2, seed=9)
+_DARK = {"lipschitz": "infinite curvature at p = 0 without a background"}
+_NOT_CONVEX = {
+    "convexity": "not convex",
+    "firmness": "its proximal map may jump",
+    "conj": "not convex",
+    "conj_prox": "not convex",
+}
+_NO_PROX = {"prox": "no closed form, not convex", "conj": "not convex", "conj_prox": "not convex"}
+
+
+def _spectrum(f: Tensor, g: Tensor) -> Tensor:
+    return 0.1 + torch.exp(-30 * (f * f + 2 * g * g)) + 0.1 * torch.sin(2 * math.pi * f) * torch.sin(2 * math.pi * g)
+
+
+LIKELIHOODS: list[Term] = [
     Term("LeastSquares", _measured),
     Term("WeightedLeastSquares", _weighted),
+    Term("WeightedLeastSquares, affine", lambda: WeightedLeastSquares.from_affine_noise(_Y, 0.3, 0.2)),
+    Term("CorrelatedGaussian", lambda: CorrelatedGaussian(_Y, _spectrum)),
+    Term("CorrelatedGaussian, odd", lambda: CorrelatedGaussian(uniform(3, 5), _spectrum), shape=(3, 5)),
+    Term("HeteroscedasticGaussian", lambda: HeteroscedasticGaussian(_Y, 0.3, 0.2), _NO_PROX, inside=torch.abs),
+    Term("HeteroscedasticGaussian, saturated", lambda: HeteroscedasticGaussian(_Y, 0.3, 0.2, saturated=_Y > 0.5),
+         _NO_PROX, inside=torch.abs),
+    Term("Poisson", lambda: Poisson(_COUNTS), _DARK, inside=lambda x: x.abs() + 0.3),
+    Term("Poisson, background", lambda: Poisson(_COUNTS, background=_MAP), inside=torch.abs),
+    Term("PoissonGaussian", lambda: PoissonGaussian(_COUNTS, gain=0.8, read=0.5, offset=0.1), inside=torch.abs),
+    Term("PoissonTransmission", lambda: PoissonTransmission(_COUNTS, incident=2.0 * _MAP), inside=torch.abs),
+    Term("PoissonTransmission, background", lambda: PoissonTransmission(_COUNTS, incident=2.0, background=_MAP),
+         _NO_PROX, inside=torch.abs),
+    Term("Laplace", lambda: Laplace(_Y, scale=_MAP), _NO_GRAD),
+    Term("Huber", lambda: Huber(_Y, std=_MAP, delta=0.7)),
+    Term("StudentT", lambda: StudentT(_Y, dof=3.0, scale=_MAP), _NOT_CONVEX),
+    Term("Saturated", lambda: Saturated(_weighted(), 0.4)),
+    Term("Saturated, Laplace", lambda: Saturated(Laplace(_Y), 0.4), _NO_GRAD),
+    Term("Saturated, StudentT", lambda: Saturated(StudentT(_Y, dof=3.0), 0.4), _NOT_CONVEX),
+    Term("Ball", lambda: Ball(_Y, 1.3), _NO_GRAD),
+]  # fmt: skip
+
+FUNCTIONALS: list[Term] = [
+    *LIKELIHOODS,
     Term("GroupL1", GroupL1, _NO_GRAD, shape=FIELD),
+    Term("GroupL1, one component", GroupL1, _NO_GRAD, shape=(1, *_SHAPE)),
     Term("GroupL1, weights", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Box", lambda: Box(-0.3, 0.8), _NO_GRAD),
     Term("Box, one side", lambda: Box(high=0.2), _NO_GRAD),
@@ -271,6 +462,10 @@ FUNCTIONALS: list[Term] = [
     Term("FromPrior, L1", lambda: _from_prior("L1Prior"), _NO_CONJ, "deepinv", FIELD),
     Term("FromPrior, Tikhonov", lambda: _from_prior("Tikhonov"), _NO_CONJ, "deepinv", FIELD),
     Term("Denoise", _denoise, _PROX_ONLY, "deepinv", FIELD),
+    Term("FromFidelity, L1", lambda: _from_fidelity("L1"), _NO_CONJ, "deepinv", FIELD),
+    Term("FromODLFunctional, smooth", lambda: _from_functional("L2NormSquared"), _NO_LIPSCHITZ, "odl"),
+    Term("FromODLFunctional, L1", lambda: _from_functional("L1Norm"), _NO_LIPSCHITZ, "odl"),
+    Term("FromODLFunctional, box", lambda: _from_functional("IndicatorBox", -0.3, 0.8), _BOX_OF_ODL, "odl"),
 ]
 
 

@@ -39,14 +39,22 @@ MAY_IMPORT = {
 # a convenience of the result, which core makes and io writes
 EXCEPTIONS = {("invreg/core/solver.py", "invreg.io")}
 HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
-    "invreg/adapters/deepinv.py",
+    "invreg/adapters/deepinv/__init__.py",
+    "invreg/adapters/deepinv/likelihoods.py",
+    "invreg/adapters/deepinv/physics.py",
+    "invreg/adapters/deepinv/priors.py",
     "invreg/adapters/odl.py",
+    "invreg/adapters/odl_geometry.py",
     "invreg/recipes/config.py",
+    "operators/tomography/kernels_backproject.py",
+    "operators/tomography/kernels_bins.py",
     "operators/tomography/kernels_cone.py",
+    "operators/tomography/kernels_fan.py",
     "operators/tomography/kernels_joseph.py",
     "operators/tomography/kernels_parallel.py",
     "operators/tomography/kernels_triton.py",
     "operators/tomography/kernels_triton_parallel.py",
+    "operators/tomography/kernels_vectors.py",
     "priors/kernels_cpu.py",
 }
 

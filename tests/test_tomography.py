@@ -13,7 +13,8 @@ from oracles import ray_transform
 from phantoms import SHEPP_LOGAN, ellipse_image, ellipse_sinogram, random_ellipses, scaled
 
 from invreg.operators import Parallel2D, ToeplitzNormal, XRay, fbp
-from invreg.operators.tomography.filters import angle_weights, ramp
+from invreg.operators.tomography.filters import ramp
+from invreg.operators.tomography.redundancy import angle_weights
 
 Array = np.ndarray
 HALF_TURN = np.linspace(0.003, np.pi, 40, endpoint=False)

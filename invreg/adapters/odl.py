@@ -1,20 +1,21 @@
-"""ODL 1.0: its operators as ours and ours as its, and parallel geometries both ways.
+"""ODL 1.0: its operators and functionals as ours and ours as its; geometries in odl_geometry.py.
 
 ODL's first axis is x and its second y, where an image's rows run against y: its array is np.rot90(image, -1).
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from invreg.core import External, Linear, Space
-from invreg.operators.tomography.geometry import Parallel2D
+from invreg.adapters.odl_geometry import from_geometry as from_geometry
+from invreg.adapters.odl_geometry import to_geometry as to_geometry
+from invreg.core import External, Functional, Linear, Space
 
 try:
     import odl
-    from odl.applications.tomo import Parallel2dGeometry
     from odl.core.set.space import LinearSpaceElement
 except ModuleNotFoundError as error:
     raise ImportError("invreg.adapters.odl needs odl: pip install 'invreg[interop]'") from error
@@ -62,39 +63,135 @@ class _ToODL(odl.Operator):
 def to_operator(A: Linear, domain: odl.LinearSpace | None = None, range: odl.LinearSpace | None = None) -> odl.Operator:
     """A as an ODL operator with the adjoint that its spaces ask for.
 
-    `domain` and `range` are ODL spaces of the shapes of A and constant weight, by default float32 `odl.rn`.
+    `domain` and `range` are ODL spaces of the shapes of A and constant weight, by default `odl.rn` of float32 or
+    `odl.cn` of complex64.
     """
     spaces = []
     for given, ours in ((domain, A.domain), (range, A.codomain)):
-        space = odl.rn(ours.shape, dtype="float32") if given is None else given
+        default = odl.cn(ours.shape, dtype="complex64") if ours.complex else odl.rn(ours.shape, dtype="float32")
+        space = default if given is None else given
         if _space(space) != ours:
             raise ValueError(f"{A} acts on {ours.shape}; got the ODL space {space} of shape {space.shape}")
         spaces.append(space)
     return _ToODL(A, *spaces)
 
 
-def from_geometry(geometry: Parallel2dGeometry, unit: str = "pixel") -> Parallel2D:
-    """A parallel geometry of ODL with a flat, evenly spaced detector and the axis at the origin."""
-    if not isinstance(geometry, Parallel2dGeometry):
-        raise ValueError(f"from_geometry takes a Parallel2dGeometry of ODL; got a {type(geometry).__name__}")
-    detector = geometry.det_partition
-    if not detector.is_uniform or np.any(geometry.translation):
-        raise ValueError("from_geometry takes evenly spaced bins and no translation of the axis")
-    first, pitch = float(detector.grid.min_pt[0]), float(detector.cell_sides[0])
-    turn = np.arctan2(geometry.det_axis_init[1], geometry.det_axis_init[0])
-    return Parallel2D(geometry.angles + turn, detector.size, pitch, centre=-first / pitch, unit=unit)
+class FromODLFunctional(Functional):
+    """A functional of an ODL space of constant weight c, item by item of the batch, in the precision of that space.
 
-
-def to_geometry(geometry: Parallel2D) -> Parallel2dGeometry:
-    """The same rays in ODL, which takes increasing angles only (and no name of the unit).
-
-    Its back end astra_cpu (1.0.0) computes as if the axis fell on the middle of the detector, whatever is said.
+    ODL's gradient, prox and conjugate are those of the weighted inner product c <x, u>; these are of <x, u>. Its
+    conjugates know no bound.
     """
-    if np.any(np.diff(geometry.angles) <= 0):
-        raise ValueError("ODL takes increasing angles; sort them first: geometry.views(np.argsort(geometry.angles))")
-    s, half = geometry.positions, geometry.pitch / 2
-    detector = odl.uniform_partition(s[0] - half, s[-1] + half, geometry.detectors)
-    return Parallel2dGeometry(odl.nonuniform_partition(geometry.angles), detector)
+
+    def __init__(self, functional: odl.functionals.Functional) -> None:
+        super().__init__()
+        self.functional, self.weight = functional, _weight(functional.domain)
+        self.space = _space(functional.domain)
+        self.ndim = len(self.space.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _map(self.functional, x.double(), self.space, Space(()))
+
+    def grad(self, x: Tensor) -> Tensor:
+        try:
+            gradient = self.functional.gradient
+        except NotImplementedError:
+            return super().grad(x)
+        return self.weight * _map(gradient, x, self.space, self.space)
+
+    def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
+        try:
+            proximal = self.functional.proximal
+        except NotImplementedError:
+            return super().prox(x, step)
+        return self._stepwise(lambda t: proximal(self.weight * t), x, step)
+
+    def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
+        try:
+            return _map(self.functional.convex_conj, u.double() / self.weight, self.space, Space(()))
+        except NotImplementedError:
+            return super().conj(u, bound)
+
+    def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
+        c, conjugate = self.weight, self.functional.convex_conj
+        return c * self._stepwise(lambda t: conjugate.proximal(t / c), u / c, step)
+
+    def _stepwise(self, factory: Callable[[float], odl.Operator], x: Tensor, step: Tensor | float) -> Tensor:
+        batch = self.space.batch(x)
+        steps = torch.as_tensor(step, dtype=torch.float64).expand(batch).flatten().tolist()
+        flat = x.reshape(math.prod(batch), *self.space.shape)
+        done = [_map(factory(t), item[None], self.space, self.space) for t, item in zip(steps, flat, strict=True)]
+        return torch.cat([flat[:0], *done]).reshape(x.shape)
+
+
+def from_functional(functional: odl.functionals.Functional) -> FromODLFunctional:
+    """A functional of ODL; what it lacks of gradient, proximal and conjugate raises TypeError."""
+    return FromODLFunctional(functional)
+
+
+class _OfElements(odl.Operator):
+    def __init__(self, space: odl.LinearSpace, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(space, space, linear=False)
+        self.function = function
+
+    def _call(self, x: LinearSpaceElement) -> LinearSpaceElement:
+        return self.range.element(self.function(torch.as_tensor(x.asarray())).numpy())
+
+
+class _ToODLFunctional(odl.functionals.Functional):
+    def __init__(self, f: Functional, space: odl.LinearSpace) -> None:
+        self.f, self.weight = f, _weight(space)
+        try:
+            lipschitz = f.lipschitz() / self.weight
+        except TypeError:
+            lipschitz = math.nan  # ODL's word for unknown
+        super().__init__(space, grad_lipschitz=lipschitz)
+
+    def _call(self, x: LinearSpaceElement) -> float:
+        return float(self.f(torch.as_tensor(x.asarray())).sum())
+
+    @property
+    def gradient(self) -> odl.Operator:
+        return _OfElements(self.domain, lambda x: self.f.grad(x) / self.weight)
+
+    @property
+    def proximal(self) -> Callable[[float], odl.Operator]:
+        return lambda step: _OfElements(self.domain, lambda x: self.f.prox(x, float(step) / self.weight))
+
+    @property
+    def convex_conj(self) -> "_ConjugateODL":
+        return _ConjugateODL(self)
+
+
+class _ConjugateODL(odl.functionals.Functional):
+    """u -> f^*(c u), the conjugate in the inner product c <x, u>."""
+
+    def __init__(self, primal: _ToODLFunctional) -> None:
+        super().__init__(primal.domain)
+        self.primal = primal
+
+    def _call(self, u: LinearSpaceElement) -> float:
+        return float(self.primal.f.conj(self.primal.weight * torch.as_tensor(u.asarray())).sum())
+
+    @property
+    def proximal(self) -> Callable[[float], odl.Operator]:
+        f, c = self.primal.f, self.primal.weight
+        return lambda step: _OfElements(self.domain, lambda u: f.conj_prox(c * u, c * float(step)) / c)
+
+    @property
+    def convex_conj(self) -> _ToODLFunctional:
+        return self.primal
+
+
+def to_functional(f: Functional, space: odl.LinearSpace) -> odl.functionals.Functional:
+    """f on the elements of an ODL space of constant weight, summed over the axes before those of f.
+
+    The value is that of the array of numbers; gradient, proximal and convex_conj are those of the space's inner
+    product.
+    """
+    if len(space.shape) < f.ndim:
+        raise ValueError(f"{type(f).__name__} sums over {f.ndim} axes; the ODL space {space} has {len(space.shape)}")
+    return _ToODLFunctional(f, space)
 
 
 def _space(space: odl.LinearSpace) -> Space:
@@ -114,5 +211,6 @@ def _weight(space: odl.LinearSpace) -> float:
 def _map(operator: odl.Operator, x: Tensor, source: Space, target: Space) -> Tensor:
     batch = source.batch(x)
     flat = x.reshape(math.prod(batch), *source.shape).cpu().numpy()
-    out = [torch.as_tensor(operator(operator.domain.element(item)).asarray()).to(x) for item in flat]
-    return (torch.stack(out) if out else x.new_empty(0)).reshape(*batch, *target.shape)
+    images = [operator(operator.domain.element(item)) for item in flat]
+    out = [torch.as_tensor(i.asarray() if isinstance(i, LinearSpaceElement) else np.float64(i)).to(x) for i in images]
+    return (torch.stack(out) if out else x.new_empty(0)).reshape((*batch, *target.shape))

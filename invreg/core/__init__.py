@@ -1,6 +1,6 @@
 """The contracts: operators, functionals, latents, solvers. Imports torch and the standard library only."""
 
-from invreg.core.algebra import Stack
+from invreg.core.algebra import BlockDiagonal, Stack
 from invreg.core.functional import Functional, Likelihood, Precomposed, Sum, Weighted
 from invreg.core.latent import Latent
 from invreg.core.operator import External, Linear, Operator
@@ -9,6 +9,7 @@ from invreg.core.solver import Result, Solver, solve
 from invreg.core.space import ShapeError, Space, inner, over_batch, total
 
 __all__ = [
+    "BlockDiagonal",
     "External",
     "Functional",
     "Latent",

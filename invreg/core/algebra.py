@@ -1,4 +1,4 @@
-"""Algebra of operators: adjoint, composition, sum, scaling, stacking."""
+"""Algebra of operators: adjoint, composition, sum, scaling, stacking, blocks."""
 
 from collections.abc import Sequence
 
@@ -98,28 +98,67 @@ class SumOf(Linear):
 
 
 class Stack(Linear):
-    """x -> (A_1 x, ..., A_n x) concatenated along `axis` of the codomain (a negative number)."""
+    """x -> (A_1 x, ..., A_n x) concatenated along `axis` of the codomain (a negative number).
+
+    With `axis` None the codomains may differ: each is flattened, in row-major order, and the whole is a vector.
+    """
 
     parts: Sequence[Linear]
 
-    def __init__(self, *operators: Linear, axis: int = -1) -> None:
+    def __init__(self, *operators: Linear, axis: int | None = -1) -> None:
         first = operators[0].codomain
         for A in operators:
             trimmed = list(A.codomain.shape), list(first.shape)
             for shape in trimmed:
-                shape[axis] = 0
-            if A.domain != operators[0].domain or trimmed[0] != trimmed[1]:
+                shape[axis or 0] = 0
+            fits = axis is None or trimmed[0] == trimmed[1]
+            if A.domain != operators[0].domain or A.codomain.complex != first.complex or not fits:
                 raise ShapeError(f"Stack along {axis}: {A} does not fit {operators[0]}")
-        self_sizes = [A.codomain.shape[axis] for A in operators]
-        shape = list(first.shape)
-        shape[axis] = sum(self_sizes)
+        sizes = [A.codomain.size if axis is None else A.codomain.shape[axis] for A in operators]
+        shape = [1] if axis is None else list(first.shape)
+        shape[-1 if axis is None else axis] = sum(sizes)
         super().__init__(operators[0].domain, Space(tuple(shape), first.complex))
         self.parts = torch.nn.ModuleList(operators)  # type: ignore[assignment]
-        self.sizes, self.axis = self_sizes, axis
+        self.sizes, self.axis = sizes, axis
 
     def _forward(self, x: Tensor) -> Tensor:
+        if self.axis is None:
+            return torch.cat([A(x).flatten(-len(A.codomain.shape)) for A in self.parts], dim=-1)
         return torch.cat([A(x) for A in self.parts], dim=self.axis)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        pieces = torch.split(y, self.sizes, dim=self.axis)
-        return torch.stack([A.H(piece) for A, piece in zip(self.parts, pieces, strict=True)]).sum(0)
+        pieces = list(torch.split(y, self.sizes, dim=-1 if self.axis is None else self.axis))
+        if self.axis is None:
+            pieces = [p.reshape(*p.shape[:-1], *A.codomain.shape) for A, p in zip(self.parts, pieces, strict=True)]
+        return torch.stack([A.adjoint(piece) for A, piece in zip(self.parts, pieces, strict=True)]).sum(0)
+
+
+class BlockDiagonal(Linear):
+    """(x_1, ..., x_n) -> (A_1 x_1, ..., A_n x_n): an operator for each channel, (*batch, n, *domain) to codomain.
+
+    All have one domain and one codomain.
+    """
+
+    parts: Sequence[Linear]
+
+    def __init__(self, *operators: Linear) -> None:
+        first = operators[0]
+        for A in operators:
+            if A.domain != first.domain or A.codomain != first.codomain:
+                raise ShapeError(f"BlockDiagonal: {A} does not fit {first}")
+        domain, codomain = (Space((len(operators), *s.shape), s.complex) for s in (first.domain, first.codomain))
+        super().__init__(domain, codomain)
+        self.parts = torch.nn.ModuleList(operators)  # type: ignore[assignment]
+
+    def _forward(self, x: Tensor) -> Tensor:
+        axis = -len(self.domain.shape)
+        parts = [A(part) for A, part in zip(self.parts, x.unbind(axis), strict=True)]
+        return torch.stack(parts, dim=-len(self.codomain.shape))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        axis = -len(self.codomain.shape)
+        parts = [A.adjoint(part) for A, part in zip(self.parts, y.unbind(axis), strict=True)]
+        return torch.stack(parts, dim=-len(self.domain.shape))
+
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
+        return max(A.norm(device, dtype) for A in self.parts)

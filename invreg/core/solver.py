@@ -100,7 +100,7 @@ def solve(
             row |= {name: float(f(state)) for name, f in (record or {}).items()}
             history.append(row)
             criterion = float(next(iter(values.values())).max())
-            if not math.isfinite(criterion):
+            if math.isnan(criterion):
                 status = "nonfinite"
             elif criterion <= tol:
                 status = "converged"

@@ -55,18 +55,18 @@ def _integrals(scan: Scan) -> npt.NDArray[np.float32]:
 
 def _from_flats(scan: Scan) -> tuple[npt.NDArray[np.float32], str]:
     """Photon noise from the flats, read noise from the darks, propagated to -log((P-D)/(F-D))."""
+    import torch
+
+    from invreg.operators import detector_noise
+
     assert scan.flats is not None
     flats = scan.flats.astype(np.float64)
     darks = np.zeros_like(flats[:1]) if scan.darks is None else scan.darks.astype(np.float64)
-    dark, read = darks.mean(0), 0.0
-    if darks.shape[0] >= 3:
-        read = float(np.median(darks.var(0, ddof=1)))
+    dark = darks.mean(0)
     beam = flats.mean(0) - dark
     good = beam > 0.1 * np.median(beam)
-    level = (flats * good).sum((1, 2), keepdims=True)  # the source flickers; a frame's level is not pixel noise
-    spread = (flats * (level.mean() / level)).var(0, ddof=1)
-    good &= spread <= np.quantile(spread[good], 0.99)  # pixels hit by a stray photon
-    gain = max(float((spread - read)[good].sum() / beam[good].sum()), 0.0)
+    detector = detector_noise(torch.from_numpy(flats), torch.from_numpy(darks))
+    gain, read = detector.gain, detector.read**2
     if scan.kind == "counts":
         transmitted = (scan.projections - dark) / np.where(good, beam, 1)
     else:

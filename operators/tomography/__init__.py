@@ -1,7 +1,7 @@
 """Tomography: geometries, ray transforms, filtered back-projection."""
 
 from invreg.operators.tomography.astra_geometry import from_astra, to_astra
-from invreg.operators.tomography.filters import fbp
+from invreg.operators.tomography.filtered_backprojection import fbp, fdk
 from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D, Views2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Parallel3D, Views3D, helix
 from invreg.operators.tomography.normal import ToeplitzNormal
@@ -18,6 +18,7 @@ __all__ = [
     "Views3D",
     "XRay",
     "fbp",
+    "fdk",
     "from_astra",
     "helix",
     "plot",

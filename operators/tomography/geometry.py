@@ -175,7 +175,10 @@ class Views2D:
     @property
     def bin_at_axis(self) -> float:
         """Median distance of neighbouring rays where they pass the origin, in `unit`."""
-        return bin_at_axis(self.source, self.detector, self.axis, self.parallel)
+        if self.parallel:
+            return float(np.median(np.linalg.norm(self.axis, axis=1)))
+        normal = np.stack([-self.axis[:, 1], self.axis[:, 0]], axis=1)
+        return bin_at_axis(self.source, self.detector, self.axis, normal)
 
     def views(self, index: Index) -> "Views2D":
         """The same geometry with some of its views."""
@@ -265,13 +268,10 @@ def check_vectors(views: object, names: tuple[str, ...], dimension: int) -> None
         raise ValueError(f"need as many vectors of each kind as views; got {told}")
 
 
-def bin_at_axis(source: Array, detector: Array, axis: Array, parallel: bool) -> float:
-    """Median step of the bins seen from the source at the distance of the origin."""
-    pitch = np.linalg.norm(axis, axis=1)
-    if not parallel:
-        ray = detector - source
-        pitch = pitch * np.abs((-source * ray).sum(1)) / (ray * ray).sum(1)
-    return float(np.median(pitch))
+def bin_at_axis(source: Array, detector: Array, axis: Array, normal: Array) -> float:
+    """Median step of the bins as seen from the source at the distance of the origin, along the detector's normal."""
+    near, far = ((place * normal).sum(1) for place in (-source, detector - source))
+    return float(np.median(np.linalg.norm(axis, axis=1) * np.abs(near / far)))
 
 
 def _refuse_edge_on(crossed: Array, scale: Array, curved_parallel: bool) -> None:

@@ -57,6 +57,17 @@ class Parallel3D:
         return self.pitch
 
     @property
+    def positions(self) -> Array:
+        """Signed distance of each column's rays from the plane of the axis, (column,), in `unit`."""
+        return self.plane.positions
+
+    @property
+    def row_positions(self) -> Array:
+        """Height of each row's rays, (row,), in `unit`."""
+        assert self.row_centre is not None
+        return (np.arange(self.rows, dtype=np.float64) - self.row_centre) * _row_pitch(self)
+
+    @property
     def plane(self) -> Parallel2D:
         """The rays of one row."""
         return Parallel2D(self.angles, self.columns, self.pitch, self.centre, self.unit)
@@ -129,6 +140,24 @@ class ConeBeam:
         """Distance of neighbouring columns' rays at the rotation axis, in `unit`."""
         return self.pitch * self.source_origin / self.source_detector
 
+    @property
+    def positions(self) -> Array:
+        """Signed place of each column from the ray through the axis, on the detector, (column,), in `unit`."""
+        assert self.centre is not None
+        return (np.arange(self.columns, dtype=np.float64) - self.centre) * self.pitch
+
+    @property
+    def row_positions(self) -> Array:
+        """Height of each row above that ray, along the detector, (row,), in `unit`."""
+        assert self.row_centre is not None
+        return (np.arange(self.rows, dtype=np.float64) - self.row_centre) * _row_pitch(self)
+
+    @property
+    def fan_angles(self) -> Array:
+        """Angle of each column's rays with the plane through source and axis, (column,), radians; without tilt."""
+        ratio = self.positions / self.source_detector
+        return ratio if self.curved else np.arctan(ratio)
+
     def views(self, index: Index) -> "ConeBeam":
         """The same geometry with some of its views."""
         heights = None if self.heights is None else self.heights[index]
@@ -199,7 +228,9 @@ class Views3D:
     @property
     def bin_at_axis(self) -> float:
         """Median distance of neighbouring columns' rays where they pass the origin, in `unit`."""
-        return bin_at_axis(self.source, self.detector, self.u, self.parallel)
+        if self.parallel:
+            return float(np.median(np.linalg.norm(self.u, axis=1)))
+        return bin_at_axis(self.source, self.detector, self.u, np.cross(self.u, self.v))
 
     def views(self, index: Index) -> "Views3D":
         """The same geometry with some of its views."""
@@ -252,6 +283,18 @@ def helix(angles: npt.ArrayLike, advance: float) -> Array:
             "beyond 2 pi (numpy.unwrap)"
         )
     return (values - (values[0] + values[-1]) / 2) * advance / (2 * np.pi)
+
+
+def tilted_from_upright(g: ConeBeam) -> Array:
+    """Where the rays of the bins of the same detector without tilt meet the tilted one: (row, column, 2) in bins."""
+    assert g.centre is not None and g.row_centre is not None
+    u = (np.arange(g.columns) - g.centre) * g.pitch
+    v = (np.arange(g.rows) - g.row_centre) * _row_pitch(g)
+    rays = np.stack([*np.broadcast_arrays(u, v[:, None], g.source_detector)], axis=2)
+    turn = _turn(*g.tilt)
+    reach = g.source_detector * turn[2, 2] / (rays @ turn[:, 2])  # to the plane with this normal
+    hit = (rays * reach[..., None] - [0, 0, g.source_detector]) @ turn[:, :2]
+    return hit[..., ::-1] / [_row_pitch(g), g.pitch] + [g.row_centre, g.centre]
 
 
 def _lift(vectors: Array) -> Array:

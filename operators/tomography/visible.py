@@ -34,8 +34,8 @@ def refuse_bad_views(
             view = int(np.argmax(inside))
             raise ValueError(
                 f"in view {view} the source stands inside the image, {np.linalg.norm(views.source[view]):.4g} {unit} "
-                f"from the axis where the image reaches {np.linalg.norm(half):.4g}: take a smaller image or pixel_size, or "
-                "check the distances"
+                f"from the axis where the image reaches {np.linalg.norm(half):.4g}: take a smaller image or "
+                "pixel_size, or check the distances"
             )
     shadow = shadows(geometry, half)
     bins = np.array([seen] if isinstance(views, Views2D) else [views.columns, views.rows])

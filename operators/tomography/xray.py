@@ -9,7 +9,7 @@ from torch import Tensor
 
 from invreg.core import External, Linear, Space
 from invreg.operators.tomography.geometry import Geometry2D, Views2D
-from invreg.operators.tomography.geometry3d import Geometry3D
+from invreg.operators.tomography.geometry3d import Geometry3D, Views3D
 from invreg.operators.tomography.visible import refuse_bad_views
 
 Backend = Literal["numba", "triton", "astra"]
@@ -80,7 +80,9 @@ class XRay(External):
         """What computes the products of tensors on `device`."""
         backend = self.backend or default_backend(device)
         if backend not in self._projectors:
-            self._projectors[backend] = _projector(self, backend)
+            views, shape = self.geometry.general(), self.domain.shape
+            made = make_projector(views, shape, self.pixel_size, self.slice_thickness, backend)
+            self._projectors[backend] = made
         return self._projectors[backend]
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -120,8 +122,10 @@ def default_backend(device: torch.device) -> Backend:
     return "triton" if device.type == "cuda" else "numba"
 
 
-def _projector(A: XRay, backend: str) -> Projector:
-    views, shape, pixel, thickness = A.geometry.general(), A.domain.shape, A.pixel_size, A.slice_thickness
+def make_projector(
+    views: Views2D | Views3D, shape: tuple[int, ...], pixel: float, thickness: float, backend: Backend
+) -> Projector:
+    """What computes the products of a backend for these views of an image of `shape`."""
     if backend == "triton":
         if isinstance(views, Views2D) and views.parallel:
             from invreg.operators.tomography.gpu_parallel import TritonParallelProjector

@@ -1,4 +1,4 @@
-"""Likelihoods: how far a prediction may be from the measurement."""
+"""White Gaussian noise, of one standard deviation or of one for each datum."""
 
 import math
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from invreg.core import Likelihood, over_batch, total
+from invreg.operators.likelihoods.arguments import measurement, parameter
 
 
 class LeastSquares(Likelihood):
@@ -51,7 +52,7 @@ class LeastSquares(Likelihood):
 
     def expected(self) -> Tensor | None:
         size = math.prod(self.y.shape[self.y.ndim - self.ndim :])
-        return None if self.std is None else 0.5 * size * self.std.square()
+        return None if self.std is None else 0.5 * size * self.std.double().square()
 
 
 class WeightedLeastSquares(Likelihood):
@@ -72,6 +73,22 @@ class WeightedLeastSquares(Likelihood):
         self.ndim = ndim
         self.register_buffer("y", y)
         self.register_buffer("weights", weights)
+
+    @classmethod
+    def from_affine_noise(
+        cls, y: Tensor, constant: Tensor | float, slope: Tensor | float, *, signal: Tensor | None = None, ndim: int = 2
+    ) -> "WeightedLeastSquares":
+        """Noise of variance constant + slope max(signal, 0), fixed: convex in the prediction.
+
+        `signal` (default y) is an estimate of the noise-free measurement. With y itself the weights lean towards
+        data that happen to be low, by about `slope` in the mean; a smoothed y has less of that. `constant` > 0 in
+        the square of the unit of y and `slope` >= 0 in that unit: numbers, (*batch,) or of the shape of y.
+        """
+        y = measurement("WeightedLeastSquares", y, ndim)
+        a = parameter("WeightedLeastSquares", "constant", constant, y, ndim, above=0.0)
+        b = parameter("WeightedLeastSquares", "slope", slope, y, ndim, low=0.0)
+        level = y if signal is None else parameter("WeightedLeastSquares", "signal", signal, y, ndim)
+        return cls(y, (1 / (a + b * level.clamp(min=0))).expand_as(y), ndim=ndim)
 
     def forward(self, x: Tensor) -> Tensor:
         return 0.5 * total(self.weights * (x - self.y).square(), self.ndim)
