@@ -71,7 +71,7 @@ def test_smooth_objects_have_their_exact_line_integrals(name, monkeypatch):
     rays = places - views.source[:, None]
     expected = integral(places, rays / np.linalg.norm(rays, axis=-1, keepdims=True))
     got = XRay(views, (70, 64), 0.7, backend="triton")(torch.from_numpy(image)).numpy()
-    # linear interpolation widens a Gaussian of deviation s by h^2 / 6 in variance: h^2 / (12 s^2) of its height, s > 2.2
+    # linear interpolation adds h^2 / 6 to the variance s^2 of a Gaussian: h^2 / (12 s^2) of its height, where s > 2.2
     assert np.linalg.norm(got - expected) < 0.7**2 / 12 / 2.2**2 * np.linalg.norm(expected)
 
 

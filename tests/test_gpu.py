@@ -72,10 +72,11 @@ def test_the_kernels_compile_for_a_cuda_device(name, ones):
     import triton.language as tl
     from triton.backends.compiler import GPUTarget
 
-    from invreg.operators.tomography import kernels_triton, kernels_triton_parallel
+    from invreg.operators.tomography import kernels_triton, kernels_triton_adjoint, kernels_triton_parallel
 
     kernel, constants = COMPILED[name]
-    function = getattr(kernels_triton, kernel, None) or getattr(kernels_triton_parallel, kernel)
+    modules = kernels_triton, kernels_triton_adjoint, kernels_triton_parallel
+    function = next(getattr(module, kernel) for module in modules if hasattr(module, kernel))
     arguments = [argument for argument in function.arg_names if argument not in constants]
     ones_here = {argument: 1 for argument in arguments if ones and argument in INTEGERS}
     constants = {**constants, **ones_here}

@@ -53,7 +53,9 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "operators/tomography/kernels_joseph.py",
     "operators/tomography/kernels_parallel.py",
     "operators/tomography/kernels_triton.py",
+    "operators/tomography/kernels_triton_adjoint.py",
     "operators/tomography/kernels_triton_parallel.py",
+    "operators/tomography/kernels_triton_rays.py",
     "operators/tomography/kernels_vectors.py",
     "priors/kernels_cpu.py",
 }
