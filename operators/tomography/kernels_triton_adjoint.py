@@ -203,17 +203,21 @@ def joseph_adjoint(
         first, end, bottom, top = _bins(t, x, y, z, rows, columns, PARALLEL, CURVED, UPRIGHT, STEEP)
         if FLAT:
             bottom, top = c * 0, c * 0 + 1
-        high = tl.max(tl.where(inside, top - bottom, 0))
+        tall = 0
+        if not ROWWISE:
+            tall = tl.max(tl.where(inside, top - bottom, 0))
         for i in range(tl.max(tl.where(there, end - first, 0))):
             column = first + i
             across = (column - 0.5 * (columns - 1)) * unit
             if ROWWISE:
-                bottom, top = _rows(t, across, x, y, z, rows, CURVED)
-                high = tl.max(tl.where(inside & (column < end), top - bottom, 0))
-            for j in range(high):
-                row = bottom + j
+                low, high = _rows(t, across, x, y, z, rows, CURVED)
+                count = tl.max(tl.where(inside & (column < end), high - low, 0))
+            else:
+                low, high, count = bottom, top, tall
+            for j in range(count):
+                row = low + j
                 up = (row - 0.5 * (rows - 1)) * unit
                 weight = _weight(t, across, up, c, r, d, width, height, depth, FLAT, PARALLEL, CURVED, UPRIGHT, STEEP)
-                mask = there & (column < end) & (row < top) & (weight > 0)
+                mask = there & (column < end) & (row < high) & (weight > 0)
                 total += weight * tl.load(sinogram + row * columns + column, mask, 0)
     tl.store(volume + ((image * depth + d) * height + r) * width + c, total, inside)
