@@ -26,5 +26,5 @@ test: .venv/ready
 	@$(PYTHON) -m venv .venv \
 		|| { echo "$(PYTHON) could not make .venv; on Debian and Ubuntu install the package python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install torch torchvision --editable '.[interop]' --group dev
+	$(BIN)/python -m pip install torch torchvision --editable '.[interop,files]' --group dev
 	@touch $@

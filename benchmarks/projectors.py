@@ -205,7 +205,11 @@ def least_times(calls: dict[str, Callable[[], object]], repeats: int, clock: Cal
 def mismatch(peer: Peer, n: int) -> float:
     rng = np.random.default_rng(7)
     x, y = (rng.standard_normal(shape).astype(np.float32) for shape in ((n, n), peer.geometry.shape))
-    Ax, Aty = peer.forward(x).astype(float), peer.adjoint(y).astype(float)
+    return mismatch_of(peer.forward(x), y, x, peer.adjoint(y))
+
+
+def mismatch_of(Ax: np.ndarray, y: np.ndarray, x: np.ndarray, Aty: np.ndarray) -> float:
+    Ax, Aty = Ax.astype(float), Aty.astype(float)
     return abs(np.vdot(Ax, y) - np.vdot(x, Aty)) / (np.linalg.norm(Ax) * np.linalg.norm(y))
 
 

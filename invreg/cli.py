@@ -8,6 +8,7 @@ import argparse
 import difflib
 import errno
 import json
+import logging
 import os
 import re
 import shlex
@@ -31,7 +32,8 @@ SETTINGS = {
 }
 VERBS = {
     "reconstruct": "from a measurement file to a volume and its report",
-    "info": "what is in a measurement file and what is missing",
+    "simulate": "from an image to a measurement file, to try a method where the truth is known",
+    "info": "what is in a measurement or image file and what is missing",
     "plan": "memory, time and disk of a reconstruction, before its arrays are read",
     "recipes": "the recipes and all settings",
     "doctor": "what works on this machine, and why the rest does not",
@@ -73,6 +75,8 @@ def parser() -> Parser:
             verb.add_argument(
                 "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, see invreg recipes"
             )
+        if name == "simulate":
+            _simulate_flags(verb)
         if name == "reconstruct":
             verb.add_argument("--out", metavar="DIR", help="folder of the results (default FILE_invreg)")
             verb.add_argument("--force", action="store_true", help="replace results that are there")
@@ -81,6 +85,27 @@ def parser() -> Parser:
         if name == "info":
             verb.add_argument("--plot", metavar="PNG", help="draw the measurement and its geometry")
     return top
+
+
+def _simulate_flags(verb: argparse.ArgumentParser) -> None:
+    from invreg.simulations import listing
+
+    verb.add_argument("file", nargs="?", metavar="IMAGE", help="an image or a volume, a file or a DICOM folder")
+    verb.add_argument("--operator", nargs="+", metavar=("NAME", "KEY=VALUE"), help="what measures, see below")
+    verb.add_argument("--noise", nargs="+", default=["none"], metavar=("NAME", "KEY=VALUE"), help="see below")
+    verb.add_argument("--out", metavar="FILE", help="the measurement file, HDF5")
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
+    verb.add_argument(
+        "--rows", metavar="A:B", help="the slices of a volume from A to B, counted from 0, B not included"
+    )
+    verb.add_argument("--keep-truth", action="store_true", help="store the image too")
+    verb.add_argument("--force", action="store_true", help="replace a file that is there")
+    verb.epilog = (
+        "examples:\n"
+        "  invreg simulate photo.png --operator parallel views=90 --noise poisson photons=2e4 --out scan.h5\n"
+        "  invreg reconstruct scan.h5\n"
+        "  invreg simulate photo.png --operator blur psf=motion length=15 --noise gaussian --out blurred.h5\n\n"
+    ) + listing()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -114,7 +139,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     top, words = parser(), list[str]()
     for word in args:
         # a value may begin with a minus, as an angle does, or be called like a verb
-        if words and words[-1] in (*SETTINGS, "--recipe", "--set", "--out", "--plot"):
+        if words and words[-1] in (*SETTINGS, "--recipe", "--set", "--out", "--plot", "--seed"):
             words[-1] += f"={word}"
         else:
             words.append(word)
@@ -155,6 +180,10 @@ def _run(args: argparse.Namespace, started: float) -> int:
         return doctor(args.json)
     if args.verb == "recipes":
         return _recipes(args.json)
+    for library in ("tifffile", "nibabel", "pydicom"):  # what is wrong with a file is said in one sentence
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    if args.verb == "simulate":
+        return _simulate(args)
     # numpy's small systems gain nothing from threads, and its waiting ones slow all others down up to 50 times
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     config = _config(args)
@@ -219,8 +248,12 @@ def _reconstruct(args: argparse.Namespace, config: Any, started: float) -> int:
 
 
 def _info(args: argparse.Namespace, config: Any) -> int:
-    from invreg.info import info, plot, told
+    from invreg.info import image_info, image_told, info, plot, told
 
+    image = image_info(Path(config.data.file))
+    if image is not None:
+        print(json.dumps(image) if args.json else image_told(image))
+        return 0
     found = info(config)
     print(json.dumps(found) if args.json else told(found))
     if found["problem"] is not None:
@@ -228,6 +261,40 @@ def _info(args: argparse.Namespace, config: Any) -> int:
         return 2
     if args.plot:
         plot(config, Path(args.plot))
+    return 0
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    words = {}
+    for flag in ("operator", "noise"):  # IMAGE may stand after the parameters
+        name, *pairs = getattr(args, flag) or [""]
+        words[flag] = [name, *(pair for pair in pairs if "=" in pair)]
+        for stray in (pair for pair in pairs if "=" not in pair):
+            if args.file is not None:
+                raise Usage(f"--{flag} {name}: {stray} is no KEY=VALUE; see invreg simulate --help")
+            args.file = stray
+    for what, given in (("IMAGE", args.file), ("--operator", args.operator), ("--out", args.out)):
+        if given is None:
+            raise Usage(f"no {what} given; see invreg simulate --help")
+    from invreg.io import Scan
+    from invreg.simulate import simulate
+
+    out = Path(args.out)
+    options = {"seed": args.seed, "rows": args.rows, "keep_truth": args.keep_truth, "force": args.force}
+    made = simulate(args.file, words["operator"], words["noise"], out, **options)
+    values = made.projections if isinstance(made, Scan) else made.values
+    found = {"out": str(out), "operator": words["operator"], "noise": words["noise"], "shape": list(values.shape)}
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    print(f"{out}: {' x '.join(map(str, values.shape))} through {' '.join(words['operator'])}")
+    for warning in made.warnings if isinstance(made, Scan) else ():
+        print(f"note: {warning}")
+    print(
+        f"next: invreg reconstruct {out}"
+        if isinstance(made, Scan)
+        else f"next: invreg.io.read_measurement({args.out!r})"
+    )
     return 0
 
 

@@ -66,6 +66,10 @@ if not torch.cuda.is_available():
 p = torch.cuda.get_device_properties(0)
 print(f"{p.name}, {p.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}")
 """,
+    "more files": """
+import astropy.io.fits, imagecodecs, nibabel, olefile, pydicom, rawpy
+print(f"DICOM, NIfTI, FITS, GeoTIFF, raw, .txrm: pydicom {pydicom.__version__}, nibabel {nibabel.__version__}")
+""",
     "deepinv": "import deepinv; print(deepinv.__version__)",
     "odl": "import odl; print(odl.__version__)",
     "astra": """
@@ -92,7 +96,8 @@ def _probe(name: str, code: str, needed: bool) -> Check:
     reason = err[-1] if err else f"it ended its process with code {done.returncode}"
     if "ModuleNotFoundError" in reason:
         missing = reason.rpartition("'")[0].rpartition("'")[2]
-        reason = f"{missing} is not installed: pip install " + ("invreg" if needed else "'invreg[interop]'")
+        extra = "files" if name == "more files" else "interop"
+        reason = f"{missing} is not installed: pip install " + ("invreg" if needed else f"'invreg[{extra}]'")
     return Check(name, False, needed, reason)
 
 

@@ -6,13 +6,68 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invreg import prepare
-from invreg.io import InputError, header
+from invreg.io import Header, InputError, header, images, measurement
 from invreg.plan import words
 from invreg.progress import Clock
 from invreg.report.figures import look
 
 if TYPE_CHECKING:  # pydantic comes with it
     from invreg.recipes.config import Config
+
+
+def image_info(path: Path) -> dict[str, Any] | None:
+    """What is in an image file or a measurement that is no scan, None for a scan. Raises InputError."""
+    if measurement.recognise(path):
+        return _measured(measurement.read_measurement(path))
+    read = images.reader(path)
+    if read is None:
+        return None
+    image = read(path)
+    good = image.values[np.isfinite(image.values)]
+    return {
+        "file": str(path),
+        "format": image.format,
+        "shape": list(image.values.shape),
+        "axes": image.axes,
+        "quantity": image.quantity,
+        "values": [float(good.min()), float(good.max())] if good.size else None,
+        "spacing": image.spacing,
+        "unit": image.unit,
+        "kept": sorted(image.metadata),
+        "notes": list(image.warnings),
+    }
+
+
+def _measured(found: measurement.Measurement) -> dict[str, Any]:
+    operator = f"{found.operator} of {' x '.join(map(str, found.shape))} pixels"
+    parts = (*found.arrays, *(["truth"] if found.truth is not None else []))
+    return {
+        "file": found.name,
+        "format": "HDF5 invreg measurement",
+        "shape": list(found.values.shape),
+        "axes": f"through {operator}",
+        "quantity": "",
+        "values": [float(found.values.min()), float(found.values.max())],
+        "spacing": None,
+        "unit": "",
+        "kept": [*parts, *(f"{key}={value}" for key, value in found.parameters.items() if value is not None)],
+        "notes": [f"noise: {', '.join(f'{key}={value}' for key, value in found.noise.items())}"],
+    }
+
+
+def image_told(found: dict[str, Any]) -> str:
+    """The same for people to read."""
+    low, high = found["values"] or (np.nan, np.nan)
+    spacing = " x ".join(f"{x:g}" for x in found["spacing"] or ()) or "not told"
+    lines = [
+        ("file", f"{found['file']}, {found['format']}"),
+        ("shape", f"{' x '.join(map(str, found['shape']))} ({found['axes']})"),
+        ("values", f"{low:.4g} to {high:.4g} {found['quantity']}"),
+        ("pixel size", f"{spacing} {found['unit']}" if found["spacing"] else spacing),
+        ("kept", ", ".join(found["kept"]) or "nothing else"),
+    ]
+    lines += [("note", note) for note in found["notes"]]
+    return "\n".join(f"{name:11} {text}" for name, text in lines)
 
 
 def info(config: "Config") -> dict[str, Any]:
@@ -36,6 +91,7 @@ def info(config: "Config") -> dict[str, Any]:
         "darks": None if told.darks is None else told.darks.shape[0],
         "pixel size": told.pixel_size,
         "unit": told.unit,
+        "beam": _beam(told),
         "missing": list(told.missing),
         "problem": None,
     }
@@ -68,6 +124,7 @@ def told(found: dict[str, Any]) -> str:
         ("values", found["kind"] or "of a kind the file does not tell"),
         ("frames", ", ".join(frames)),
         ("pixel size", "not told" if found["pixel size"] is None else f"{found['pixel size']:g} {found['unit']}"),
+        ("beam", found["beam"]),
     ]
     if found["problem"] is None:
         low, high = found["values"]
@@ -82,6 +139,16 @@ def told(found: dict[str, Any]) -> str:
     lines += [("missing", ", ".join(found["missing"]) or "nothing")]
     lines += [("note", note) for note in found.get("notes", [])]
     return "\n".join(f"{name:11} {text}" for name, text in lines)
+
+
+def _beam(told: Header) -> str:
+    """parallel, fan or cone, and from where."""
+    if told.cone is None and told.fan is None:
+        return "parallel"
+    name, (near, far) = (
+        ("fan", told.fan) if told.fan else ("cone", (told.cone.source_origin, told.cone.source_detector))
+    )
+    return f"{name}, source {near:g} from the axis and {far:g} {told.unit or 'pixel'} from the detector"
 
 
 def plot(config: "Config", path: Path) -> None:

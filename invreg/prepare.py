@@ -12,7 +12,7 @@ from torch import Tensor
 from invreg.io import InputError, Scan, correct, header, line_integral_std, read, to_parallel
 from invreg.io.centre import truncation
 from invreg.io.header import Header
-from invreg.io.select import binned
+from invreg.io.select import binned, central_row, central_slice
 from invreg.operators.tomography import Parallel2D, XRay
 from invreg.progress import Clock
 
@@ -75,7 +75,7 @@ def survey(config: "Config", clock: Clock) -> Survey:
         raw = load(config, slice(first, end, step))
     with clock("correct"):
         scan = corrected(config, raw, config.correct.centre)
-    warnings = (*scan.warnings, *_wide(config, scan), *_wedge(scan))
+    warnings = (*scan.warnings, *_cone(told, first), *_wide(config, scan), *_wedge(scan))
     detectors = scan.projections.shape[2]
     size = config.image.size or detectors
     if size > 4 * detectors:
@@ -92,6 +92,14 @@ def survey(config: "Config", clock: Clock) -> Survey:
 def span(config: "Config", told: Header) -> tuple[int, int]:
     """First and end of the chosen rows. Raises InputError where the file has no such rows."""
     count = told.projections.shape[1]
+    if told.cone is not None:
+        row = central_row(told.cone, told.projections.shape[1], told.name)
+        if config.data.rows not in (None, f"{row}:{row + 1}"):
+            raise InputError(
+                f"{told.name}: rows {config.data.rows} of a cone beam asked for; rows of a cone are not slices, "
+                f'only the central one can be reconstructed by itself: rows="{row}:{row + 1}"'
+            )
+        return row, row + 1
     begin, _, stop = (config.data.rows or ":").partition(":")
     first, end = int(begin or 0), int(stop or count)
     if not 0 <= first < end <= count:
@@ -100,11 +108,11 @@ def span(config: "Config", told: Header) -> tuple[int, int]:
 
 
 def load(config: "Config", rows: slice) -> Scan:
-    """Some rows of the measurement as they are stored, with the chosen views."""
+    """Some rows of the measurement as they are stored, with the chosen views; a cone's central row as a fan."""
     data = config.data
     assert data.file is not None
     turn = tuple(float(x) for x in data.angle_range.split(":")) if data.angle_range else None
-    return read(
+    scan = read(
         data.file,
         rows=rows,
         views=data.views,
@@ -113,6 +121,7 @@ def load(config: "Config", rows: slice) -> Scan:
         angle_unit=data.angle_unit,
         kind=data.kind,
     )
+    return scan if scan.cone is None else central_slice(scan)
 
 
 def corrected(config: "Config", raw: Scan, centre: Any) -> Scan:
@@ -175,6 +184,13 @@ def _centred(image: Array, n: int) -> Array:
     image = np.pad(image, [(p // 2, p - p // 2) for p in pad])
     top, left = ((size - n) // 2 for size in image.shape)
     return image[top : top + n, left : left + n]
+
+
+def _cone(told: Header, row: int) -> tuple[str, ...]:
+    """A note that only one row of a cone beam is taken."""
+    if told.cone is None or (count := told.projections.shape[1]) == 1:
+        return ()
+    return (f"a cone beam of {count} rows: only the central row {row} is taken, as a fan beam",)
 
 
 def _wide(config: "Config", scan: Scan) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from invreg.operators import (
     MTF,
     Ball,
     Blur,
+    ConeBeam,
     CorrelatedGaussian,
     Downsample,
     FanBeam2D,
@@ -33,6 +34,7 @@ from invreg.operators import (
     Mask,
     PanMultispectral,
     Parallel2D,
+    Parallel3D,
     Poisson,
     PoissonGaussian,
     PoissonTransmission,
@@ -44,6 +46,7 @@ from invreg.operators import (
     ToeplitzNormal,
     Upsample,
     Views2D,
+    Views3D,
     WeightedLeastSquares,
     XRay,
 )
@@ -157,6 +160,19 @@ def _views() -> XRay:
     return XRay(Views2D(source, detector, axis, detectors=10), shape=(7, 6), pixel_size=1.0)
 
 
+def _cone(angles: tuple[float, ...] = (0.0, 0.4, 2.5, 4.0), **options: Any) -> XRay:
+    g = ConeBeam(np.array(angles), 5, 7, 2.2, source_origin=14.0, source_detector=26.0, **options)
+    return XRay(g, shape=(4, 5, 6), pixel_size=1.0, slice_thickness=1.3)
+
+
+def _steep() -> XRay:
+    """From below, beside and above the volume."""
+    source = np.array([[0.5, -1.0, -9.0], [9.0, 2.0, 1.0], [-3.0, 4.0, 8.0]])
+    u = np.array([[1.5, 0.3, 0.0], [0.2, 1.5, 0.1], [1.4, 0.0, 0.6]])
+    v = np.array([[-0.2, 1.4, 0.3], [0.0, 0.1, 1.3], [0.3, 1.2, 0.0]])
+    return XRay(Views3D(source, -source, u, v, 5, 6), shape=(4, 5, 6), pixel_size=1.0)
+
+
 def _blur() -> Any:
     import deepinv
 
@@ -246,6 +262,8 @@ _GRID = _PHYSICS | {
 
 _ASTRA = {"float64": "ASTRA computes in float32", "pickling": "ODL's back end keeps a lock"}
 
+_FOUR = np.array([0.0, 0.4, 1.7, 2.9])
+
 LINEAR = [
     Member("XRay", lambda: _rays(0.0, 0.4, 1.2, 1.5707963, 2.0, 2.9, -0.3)),
     Member("XRay, one view", lambda: _rays(2.5)),
@@ -253,6 +271,13 @@ LINEAR = [
     Member("XRay, fan, curved", lambda: _fan(curved=True)),
     Member("XRay, fan, offset", lambda: _fan(centre=1.2)),
     Member("XRay, views", _views),
+    Member("XRay, cone", _cone),
+    Member("XRay, cone, offset", lambda: _cone(centre=1.7, row_centre=3.4)),
+    Member("XRay, cone, tilted", lambda: _cone(tilt=(0.1, -0.2, 0.3))),
+    Member("XRay, cone, curved", lambda: _cone(curved=True, row_pitch=1.1)),
+    Member("XRay, helix", lambda: _cone(heights=np.array([-4.0, -1.0, 1.0, 6.0]))),
+    Member("XRay, rows and slices", lambda: XRay(Parallel3D(_FOUR, 3, 8, row_pitch=1.7, row_centre=0.8), (4, 5, 6))),
+    Member("XRay, steep", _steep),
     Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),

@@ -2,8 +2,9 @@
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import map_coordinates
 
-from invreg.operators import Parallel2D, Views2D
+from invreg.operators import Parallel2D, Views2D, Views3D
 
 Array = npt.NDArray[np.float64]
 
@@ -110,3 +111,22 @@ def fan_blocks(count: int, source: float, sign: float) -> list[Array]:
             blocks.append(rows[:most])
             rows = rows[most:]
     return blocks
+
+
+def joseph(volume: Array, views: Views3D, pixel: float, thickness: float) -> Array:
+    """JosephProjector of one volume (depth, h, w), ray by ray: interpolation on the planes of its driving axis."""
+    size = np.array([pixel, -pixel, thickness])
+    middle = (np.array(volume.shape[::-1]) - 1) / 2
+    points = views.points(np.arange(float(views.rows)), np.arange(float(views.columns)))
+    padded = np.pad(volume, 1)  # its own neighbours outside, so that the edge fades to 0 over a voxel
+    result = np.empty(views.shape)
+    for view, row, column in np.ndindex(views.shape):
+        point, source = points[view, row, column], views.source[view]
+        origin, ray = (point, source) if views.parallel else (source, point - source)
+        o, d = origin / size + middle, ray / size
+        axis = int(np.argmax(np.abs(d)))
+        t = (np.arange(volume.shape[2 - axis]) - o[axis]) / d[axis]
+        places = o + (t if views.parallel else t[t > 0])[:, None] * d
+        total = map_coordinates(padded, places[:, ::-1].T + 1, order=1, mode="constant").sum()
+        result[view, row, column] = total * np.linalg.norm(ray) / abs(d[axis])
+    return result

@@ -342,7 +342,7 @@ def test_a_newer_version_of_our_format(tmp_path):
     write(tmp_path / "scan.h5", read(files.dataexchange(tmp_path / "other.h5")))
     with h5py.File(tmp_path / "scan.h5", "r+") as file:
         file.attrs["version"] = 9
-    with pytest.raises(InputError, match=r"version 9 .* reads versions 1 to 1"):
+    with pytest.raises(InputError, match=r"version 9 .* reads versions 1 to 2"):
         read(tmp_path / "scan.h5")
 
 

@@ -62,7 +62,7 @@ def correct(
     axis = scan.centre
     if centre != "auto":
         axis, sources["centre"] = float(centre), "as told"
-    elif axis is None and scan.fan is None:
+    elif axis is None and scan.fan is None and scan.cone is None:
         axis, sure, why = find_centre(values, scan.angles)
         sources["centre"] = f"computed: {why}"
         if not sure:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from invreg.io.cone import Cone
+
 Index = slice | npt.NDArray[np.int64]
 
 
@@ -29,7 +31,7 @@ class Header:
 
     format: in words. projections, flats, darks, mask: Stored or None. angles: (n,) as stored, with angle_unit
     "degrees", "radians" or None where the file does not say. kind: as in Scan, None where the file does not
-    say. pixel_size, unit, centre, fan: as in Scan, None where missing. sources: path in the file of each
+    say. pixel_size, unit, centre, fan, cone: as in Scan, None where missing. sources: path in the file of each
     field. notes: where a file says more, in words.
     """
 
@@ -46,6 +48,7 @@ class Header:
     unit: str | None = None
     centre: float | None = None
     fan: tuple[float, float] | None = None
+    cone: Cone | None = None
     sources: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

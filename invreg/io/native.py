@@ -1,4 +1,4 @@
-"""Our own HDF5 layout, version 1; docs/format.md describes it."""
+"""Our own HDF5 layout, versions 1 and 2; docs/format.md describes it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +6,17 @@ from typing import Any
 import numpy as np
 
 from invreg.io.angles import unit_of
+from invreg.io.cone import Cone
 from invreg.io.errors import InputError
 from invreg.io.hdf5 import in_file, label, scalar, text, vector
 from invreg.io.header import Header
 from invreg.io.lengths import convert, length
 from invreg.io.scan import Scan
 
-FORMAT, VERSION = "invreg scan", 1
+FORMAT, VERSION = "invreg scan", 2  # 2 where there is a cone, which a reader of version 1 would not see
+
+MEASUREMENT = "invreg measurement"  # the layout of what is no scan, see measurement.py
+_CONE = [key for key in Cone.__dataclass_fields__ if key != "vectors"]
 
 
 def recognise(file: Any) -> bool:
@@ -52,6 +56,8 @@ def header(path: Path, file: Any) -> Header:
         fields["fan"] = (near, far)
     if "centre" in file:
         fields["centre"] = scalar(file["centre"], f"{path}:/centre")
+    if "cone" in file:
+        fields["cone"] = _cone(file["cone"], f"{path}:/cone")
     kind = text(file["projections"].attrs.get("kind", "")) or None
     notes = tuple(text(line) for line in np.atleast_1d(file.attrs.get("warnings", ())))
     name = text(file.attrs.get("name", path.stem))
@@ -60,7 +66,7 @@ def header(path: Path, file: Any) -> Header:
 
 def save(file: Any, scan: Scan) -> None:
     """Write a Scan into an open, empty h5py.File."""
-    file.attrs.update({"format": FORMAT, "version": VERSION, "name": scan.name})
+    file.attrs.update({"format": FORMAT, "version": 1 if scan.cone is None else 2, "name": scan.name})
     if scan.warnings:
         file.attrs["warnings"] = list(scan.warnings)
     for key in ("projections", "flats", "darks", "mask"):
@@ -77,7 +83,21 @@ def save(file: Any, scan: Scan) -> None:
     for key in file:
         if file[key].ndim < 3:
             file[key].attrs["units"] = units.get(key, scan.unit)
+    if scan.cone is not None:
+        cone = file.create_group("cone")
+        cone.attrs.update({key: getattr(scan.cone, key) for key in _CONE})
+        cone.attrs.update({"units": scan.unit, "units of roll and tilt": "radians"})
+        if scan.cone.vectors is not None:
+            cone["vectors"] = scan.cone.vectors
     file.create_group("sources").attrs.update(scan.sources)
+
+
+def _cone(group: Any, where: str) -> Cone:
+    """Raises InputError where a number is missing."""
+    if missing := [key for key in _CONE if key not in group.attrs]:
+        raise InputError(f"{where}: {', '.join(missing)} missing; expected {', '.join(_CONE)} as attributes")
+    vectors = np.asarray(group["vectors"][()], dtype=np.float64) if "vectors" in group else None
+    return Cone(**{key: float(group.attrs[key]) for key in _CONE}, vectors=vectors)
 
 
 def _array(file: Any, key: str, value: np.ndarray, scan: Scan) -> None:

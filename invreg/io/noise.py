@@ -30,7 +30,7 @@ def line_integral_std(scan: Scan) -> tuple[npt.NDArray[np.float32], str]:
     else:
         std = by_bins(values)
         reason = f"standard deviation {_words(std)} from the differences of neighbouring bins"
-    if scan.fan is not None or scan.centre is None or not np.isfinite(values).all():
+    if scan.fan is not None or scan.cone is not None or scan.centre is None or not np.isfinite(values).all():
         return std, reason
     together = by_consistency(values, scan.angles, scan.centre, std)
     if together is None or (together.mean() < 1.1 * std.mean() and scan.flats is not None):

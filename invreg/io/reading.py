@@ -8,15 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from invreg.io import angles as angle_module
-from invreg.io import dataexchange, matlab, native, nexus, npz, tiff_folder
+from invreg.io import dataexchange, heltomo, images, matlab, native, nexus, nikon, npz, tiff_folder, walnut, zeiss
 from invreg.io.check import check
 from invreg.io.errors import InputError
-from invreg.io.hdf5 import opened
+from invreg.io.hdf5 import opened, text
 from invreg.io.header import Header, Stored
 from invreg.io.scan import Scan, fits
+from invreg.io.select import rows_of
 
 _HDF5 = {native: native.header, dataexchange: dataexchange.header, nexus: nexus.header, matlab: matlab.header_hdf5}
-_KNOWN = "HDF5 (our own, DataExchange, NXtomo), MATLAB, .npz, TIFF or a folder of TIFFs"
+_KNOWN = "HDF5 (our own, DataExchange, NXtomo), MATLAB, .npz, .xtekct, .txrm, TIFF or a folder of TIFFs"
+_IMAGE = "{path}: this is an image, no measurement; invreg simulate makes one of it, invreg.io.read_image reads it"
 
 
 def header(path: str | Path) -> Header:
@@ -27,7 +29,7 @@ def header(path: str | Path) -> Header:
     path = Path(path)
     try:
         if path.is_dir():
-            return tiff_folder.header(path)
+            return _folder(path)
         with path.open("rb") as file:
             start = file.read(128)
             hdf5 = start.startswith(_MAGIC) or any(_at(file, 512 * 2**k) for k in range(4))
@@ -42,6 +44,12 @@ def header(path: str | Path) -> Header:
             for module, read_header in _HDF5.items():
                 if module.recognise(file):
                     return read_header(path, file)
+            if text(file.attrs.get("format", "")) == native.MEASUREMENT:
+                name = text(file["operator"].attrs.get("name", "?")) if "operator" in file else "?"
+                raise InputError(
+                    f"{path}: a measurement of {name}, no scan; invreg.io.read_measurement reads it for use in Python, "
+                    "the command line reconstructs scans alone so far"
+                )
             raise InputError(
                 f"{path}: HDF5, but in no known layout; found {', '.join(file) or 'nothing'} at its root, expected "
                 "our own, DataExchange (/exchange/data), NXtomo or MATLAB v7.3"
@@ -52,8 +60,29 @@ def header(path: str | Path) -> Header:
         return matlab.header(path)
     if tiff_folder.is_tiff(path):
         return tiff_folder.header(path)
+    if start.startswith(zeiss.MAGIC):
+        return zeiss.header(path)
+    if nikon.recognise(start):
+        return nikon.header(path)
+    if heltomo.recognise(path):
+        return heltomo.header(path)
+    if images.reader(path) is not None:
+        raise InputError(_IMAGE.format(path=path))
     looks = "a text file" if start.isascii() and b"\0" not in start else "of no known format"
     raise InputError(f"{path}: this is {looks}; expected {_KNOWN}")
+
+
+def _folder(path: Path) -> Header:
+    """What is in a folder, told by the settings file beside the images."""
+    if any(path.glob("*.xtekct")):
+        return nikon.header(path)
+    if any(path.glob("scan_geom*.geom")):
+        return walnut.header(path)
+    if settings := heltomo.settings(path):
+        return heltomo.header(settings)
+    if images.reader(path) is not None:
+        raise InputError(_IMAGE.format(path=path))
+    return tiff_folder.header(path)
 
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -113,6 +142,7 @@ def read(
         unit=told.unit or "pixel",
         centre=told.centre,
         fan=told.fan,
+        cone=told.cone and rows_of(told.cone.views(index), lines, told.projections.shape),
         sources=sources,
         warnings=(*told.notes, *notes),
         name=name,

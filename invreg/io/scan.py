@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from invreg.io.cone import Cone
 from invreg.io.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D
+    from invreg.operators.tomography import ConeBeam, FanBeam2D, Parallel2D, Views3D
 
 KINDS = ("counts", "transmission", "line integrals")
 UNITS = ("mm", "um", "nm", "pixel")
@@ -29,7 +30,8 @@ class Scan:
     centre: bin position of the rotation axis (0 is the middle of the first bin), None where it is unknown.
     mask: True where a value is bad, in the shape of the projections, or None.
     fan: distances (source to axis, source to detector) in `unit` for a point source and a flat line of bins;
-    None for parallel rays. sources: where each field came from. warnings: what a user should know.
+    None for parallel rays. cone: the numbers of a point source and a flat detector of many rows, in `unit`, or None;
+    `select.central_slice` makes a fan of it. sources: where each field came from. warnings: what a user should know.
     Raises InputError where shapes, kinds or units do not fit together.
     """
 
@@ -46,6 +48,7 @@ class Scan:
     sources: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     name: str = "scan"
+    cone: Cone | None = None
 
     def __post_init__(self) -> None:
         for key, dtype in (("projections", np.float32), ("flats", np.float32), ("darks", np.float32),
@@ -63,12 +66,16 @@ class Scan:
             )
         if not np.isfinite(self.angles).all():
             raise InputError(f"{self.name}: some angles are not finite numbers; give them with angles=")
+        if self.cone is not None and self.fan is not None:
+            raise InputError(f"{self.name}: both fan and cone are given; expected one of them")
 
     @property
-    def geometry(self) -> "Parallel2D | FanBeam2D":
-        """The rays of one detector row. An unknown centre is taken as the middle of the detector."""
-        from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D
+    def geometry(self) -> "Parallel2D | FanBeam2D | ConeBeam | Views3D":
+        """The rays of one detector row, or of all of a cone. An unknown centre is the middle of the detector."""
+        from invreg.operators.tomography import FanBeam2D, Parallel2D
 
+        if self.cone is not None:
+            return self.cone.geometry(self.angles, self.projections.shape[1:], self.pixel_size, self.centre, self.unit)
         common = (self.angles, self.projections.shape[2], self.pixel_size, self.centre, self.unit)
         return Parallel2D(*common) if self.fan is None else FanBeam2D(*common, *self.fan)
 

@@ -5,13 +5,52 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from invreg.io.cone import Cone
 from invreg.io.errors import InputError
 from invreg.io.scan import Scan
 
 
 def rows(scan: Scan, part: slice) -> Scan:
     """Some detector rows. Raises InputError where none is left."""
-    return _cut(scan, (slice(None), part, slice(None)))
+    return replace(_cut(scan, (slice(None), part, slice(None))), cone=rows_of(scan.cone, part, scan.projections.shape))
+
+
+def rows_of(cone: Cone | None, part: slice, shape: tuple[int, ...]) -> Cone | None:
+    """The cone of some rows of a detector whose projections have this shape (angle, row, detector)."""
+    chosen = np.arange(shape[1])[part]
+    if cone is None or chosen.size == 0:
+        return cone
+    return cone.moved(1.0, 0, float(chosen.mean()) - (shape[1] - 1) / 2, row_factor=part.step or 1)
+
+
+def central_row(cone: Cone, count: int, name: str) -> int:
+    """The row nearest to the plane of the source. Raises InputError where that misses the `count` rows."""
+    row = round(cone.central_row(count))
+    if not 0 <= row < count:
+        raise InputError(
+            f"{name}: the source of this cone beam turns in the plane of row {row}, the detector has 0:{count}; "
+            "such a scan has no slice that can be reconstructed by itself"
+        )
+    return row
+
+
+def central_slice(scan: Scan) -> Scan:
+    """The row of a cone beam that is nearest to the plane of the source, as a fan beam.
+
+    A fan looks straight at the axis: its angles are turned by that of `axis_offset` seen from the source, by which the
+    detector is then out of square, an error of second order. Roll, tilt and the wobble of single views are left out.
+    Raises InputError for other beams and where the plane misses the detector.
+    """
+    cone = scan.cone
+    if cone is None:
+        raise InputError(f"{scan.name}: this is no cone beam; only a cone has a central slice")
+    row = central_row(cone, scan.projections.shape[1], scan.name)
+    axis = cone.centre(scan.projections.shape[2], scan.pixel_size) if scan.centre is None else scan.centre
+    part = _cut(scan, (slice(None), slice(row, row + 1), slice(None)))
+    told = scan.sources | {"fan": f"the central row {row} of the cone beam"}
+    fan = cone.source_origin, cone.source_detector
+    angles = scan.angles - np.arctan(cone.axis_offset / cone.source_origin)
+    return replace(part, cone=None, fan=fan, centre=axis, angles=angles, sources=told)
 
 
 def views(scan: Scan, part: int | slice | npt.ArrayLike) -> Scan:
@@ -23,7 +62,8 @@ def views(scan: Scan, part: int | slice | npt.ArrayLike) -> Scan:
         part = np.arange(part) * count // part
     index = np.arange(count)[part if isinstance(part, slice) else np.asarray(part)]
     cut = {"projections": scan.projections[index], "angles": scan.angles[index]}
-    return replace(scan, **cut, mask=None if scan.mask is None else scan.mask[index])
+    cone = None if scan.cone is None else scan.cone.views(index)
+    return replace(scan, **cut, cone=cone, mask=None if scan.mask is None else scan.mask[index])
 
 
 def cropped(scan: Scan, first: int, end: int) -> Scan:
@@ -31,9 +71,11 @@ def cropped(scan: Scan, first: int, end: int) -> Scan:
     if not 0 <= first < end <= scan.projections.shape[2]:
         raise InputError(f"{scan.name}: bins {first}:{end} asked for; it has 0:{scan.projections.shape[2]}")
     # an unknown axis counts as the middle of the whole detector, and would move with the crop
-    axis = (scan.projections.shape[2] - 1) / 2 if scan.centre is None and scan.fan else scan.centre
+    bins = scan.projections.shape[2]
+    axis = (bins - 1) / 2 if scan.centre is None and scan.fan else scan.centre
     part = _cut(scan, (slice(None), slice(None), slice(first, end)))
-    return replace(part, centre=None if axis is None else axis - first)
+    cone = scan.cone and scan.cone.moved(scan.pixel_size, (first + end - bins) / 2, 0)
+    return replace(part, centre=None if axis is None else axis - first, cone=cone)
 
 
 def binned(scan: Scan, factor: int, row_factor: int = 1) -> Scan:
@@ -54,8 +96,10 @@ def binned(scan: Scan, factor: int, row_factor: int = 1) -> Scan:
     axis = scan.centre
     if axis is None and scan.fan:
         axis = (shape[2] - 1) / 2
+    lost = [-((shape[k] % f) / 2) for k, f in ((2, factor), (1, row_factor))]  # at the end, from the middle
     return replace(
         scan,
+        cone=scan.cone and scan.cone.moved(scan.pixel_size, *lost, factor, row_factor),
         projections=total / np.where(empty, 1, weight),
         mask=empty if empty.any() else None,
         flats=None if scan.flats is None else _means(scan.flats, factor, row_factor),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from invreg.io.angles import from_text
-from invreg.io.errors import InputError
+from invreg.io.errors import InputError, words
 from invreg.io.header import Header, Index, Stored
 
 _FLAT, _DARK = ("flat", "white", "bright", "open", "ob"), ("dark", "di")
@@ -28,7 +28,7 @@ def header(path: Path) -> Header:
         sorted_in[_role(file, path)].append(file)
     if not sorted_in["projections"]:
         raise InputError(f"{path}: no TIFF projections; found {len(files)} TIFF files, all named flat or dark")
-    fields: dict[str, Any] = {role: _stack(names) for role, names in sorted_in.items() if names}
+    fields: dict[str, Any] = {role: stack(names) for role, names in sorted_in.items() if names}
     folder = path if path.is_dir() else path.parent
     texts = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in (".txt", ".csv", ".tlt", ".rawtlt", ".dat")]
     named = [f for f in texts if _ANGLES.search(f.stem) or "tlt" in f.suffix or f.stem == path.stem]
@@ -54,7 +54,12 @@ def _found(folder: Path) -> list[Path]:
     files = [f for f in folder.rglob("*") if f.suffix.lower() in (".tif", ".tiff") and f.is_file()]
     if not files:
         raise InputError(f"{folder}: this folder holds no TIFF files; expected projections as .tif or .tiff")
-    return sorted(files, key=lambda f: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", str(f))])
+    return sorted(files, key=natural)
+
+
+def natural(file: Path) -> list[int | str]:
+    """A key that sorts 2 before 10."""
+    return [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", str(file))]
 
 
 def _role(file: Path, root: Path) -> str:
@@ -67,8 +72,11 @@ def _role(file: Path, root: Path) -> str:
     return "projections"
 
 
-def _stack(files: list[Path]) -> Stored:
-    """The pages of all files as one array; only the first page's shape is read, and each file's page count."""
+def stack(files: list[Path]) -> Stored:
+    """The pages of all files as one array; only the first page's shape is read, and each file's page count.
+
+    Raises InputError for a damaged file, for colours and for images of different shapes.
+    """
     import tifffile
 
     pages: list[tuple[Path, int]] = []
@@ -80,7 +88,7 @@ def _stack(files: list[Path]) -> Stored:
                 seen = (page.shape, page.dtype)
                 pages += [(file, i) for i in range(len(tiff.pages))]
         except Exception as error:  # tifffile raises whatever the damaged bytes lead it to
-            raise InputError(f"{file}: this TIFF file cannot be read ({error}); write it again") from None
+            raise InputError(f"{file}: this TIFF file cannot be read ({words(error)}); write it again") from None
         if first is None:
             first = seen
         if seen != first or len(seen[0]) != 2 or seen[1] is None or seen[1].kind not in "uif":
@@ -99,7 +107,9 @@ def _stack(files: list[Path]) -> Stored:
                     images += [tiff.pages[page].asarray()[rows] for _, page in group]
             return np.stack(images)
         except Exception as error:  # as above
-            raise InputError(f"{files[0].parent}: a TIFF file cannot be read ({error}); write it again") from None
+            raise InputError(
+                f"{files[0].parent}: a TIFF file cannot be read ({words(error)}); write it again"
+            ) from None
 
     where = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     return Stored((len(pages), *first[0]), first[1], where, load)

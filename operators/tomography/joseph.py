@@ -1,7 +1,6 @@
 """The ray transform in space on the CPU for any views, by Joseph's interpolation."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,23 +24,22 @@ class JosephProjector:
         self.shape, self.codomain = shape, views.shape
         depth, h, w = shape
         self.numbers = np.array([w, h, depth])
-        self.strides = np.array([1, w, h * w])
-        self.size = np.array([pixel, -pixel, thickness])  # rows run against y
+        size = np.array([pixel, -pixel, thickness])  # rows run against y
         middle = (self.numbers - 1) / 2
-        rows, columns = np.array([(views.rows - 1) / 2]), np.arange(views.columns, dtype=np.float64)
-        self.parallel = views.parallel
-        self.source = views.source / self.size + (0 if views.parallel else middle)
-        self.points = np.ascontiguousarray(views.points(rows, columns)[:, 0] / self.size + middle)
-        self.step = views.v / self.size
+        row, columns = np.array([(views.rows - 1) / 2]), np.arange(views.columns, dtype=np.float64)
+        source = views.source / size + (0 if views.parallel else middle)
+        points = np.ascontiguousarray(views.points(row, columns)[:, 0] / size + middle)
+        strides = np.array([1, w, h * w])
+        self.rays = self.numbers, strides, size, source, points, views.v / size, views.parallel
 
     def project(self, x: Tensor) -> Tensor:
         from invreg.operators.tomography import kernels_joseph as k
 
         y = torch.empty(len(x), *self.codomain, dtype=x.dtype)
-        parts = pieces(self.codomain[0], len(x), multiple=1)
+        parts = pieces(self.codomain[0], max(1, len(x)), multiple=1)
         run(
             [
-                partial(k.project, volume.reshape(-1), *self._rays(), part.start, part.stop, projections)
+                partial(k.project, volume.reshape(-1), *self.rays, part.start, part.stop, projections)
                 for volume, projections in zip(x.numpy(), y.numpy(), strict=True)
                 for part in parts
             ]
@@ -53,15 +51,12 @@ class JosephProjector:
 
         x = torch.zeros(len(y), *self.shape, dtype=y.dtype)
         for axis, planes in enumerate(self.numbers):  # slabs of different axes overlap
-            parts = pieces(int(planes), len(x), multiple=BAND)
+            parts = pieces(int(planes), max(1, len(x)), multiple=BAND)
             run(
                 [
-                    partial(k.backproject, projections, *self._rays(), axis, part.start, part.stop, volume.reshape(-1))
+                    partial(k.backproject, projections, *self.rays, axis, part.start, part.stop, volume.reshape(-1))
                     for volume, projections in zip(x.numpy(), y.numpy(), strict=True)
                     for part in parts
                 ]
             )
         return x
-
-    def _rays(self) -> tuple[Any, ...]:
-        return self.numbers, self.strides, self.size, self.source, self.points, self.step, self.parallel
