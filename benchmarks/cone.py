@@ -4,8 +4,8 @@
     python benchmarks/cone.py --sizes 512 --views 720 --some 16
 
 n³ voxels, n² bins one voxel wide at the axis, source at 3n, detector at 4.5n, views over a full turn. Peers on the
-CPU: ODL and ASTRA have no cone beam there, so the matrix is what is left; it is left out above 4e8 entries. Times are CPU time
-of one thread (all pools at one), methods in turn, the least of at least three turns. Errors are relative to the exact
+CPU: ODL and ASTRA have no cone beam there, so the matrix is what is left; it is left out above 4e8 entries. Times are
+CPU time of one thread (all pools at one), methods in turn, the least of at least three turns. Errors are relative to the exact
 line integrals of the ellipsoids of Shepp and Logan, averaged over the bins (4 x 4 rays); the adjoint mismatch is
 |<Ax, y> - <x, A'y>| / (|Ax| |y|) on zero-mean float32 noise. With --some only so many of the views are computed, evenly
 spread and on all cores, once each way, and the time scaled up. Prints Markdown.

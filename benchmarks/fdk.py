@@ -67,9 +67,8 @@ def volume(path: Path, views: int, figure: Path | None) -> None:
     start = time.perf_counter()
     x = fdk(y, g, truth.shape, pixel, slice_thickness=thickness, filter="shepp-logan").numpy()
     seconds = time.perf_counter() - start
-    print(
-        f"{path.name}, {truth.shape} from {views} views of {g.rows} x {g.columns}: FDK {seconds:.1f} s, XRay {forward:.1f} s"
-    )
+    measured = f"{path.name}, {truth.shape} from {views} views of {g.rows} x {g.columns}"
+    print(f"{measured}: FDK {seconds:.1f} s, XRay {forward:.1f} s")
     report(x, truth, thickness, 1000 / WATER, " HU")
     if figure is not None:
         draw(x / WATER * 1000 - 1000, hounsfield, thickness / pixel, figure)
