@@ -32,6 +32,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "operators/tomography/kernels_cone.py",
     "operators/tomography/kernels_joseph.py",
     "operators/tomography/kernels_parallel.py",
+    "operators/tomography/kernels_shear.py",
     "priors/kernels_cpu.py",
 }
 

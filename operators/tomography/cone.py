@@ -43,11 +43,13 @@ class ConeProjector:
         near = np.abs(points[..., :2] - source[:, None, :2]).max(2).min(1)
         taps = k.taps(float((np.abs(step) * far / near).max()))
         length = k.buffer_length(depth, float(np.abs(source[:, 2]).max()) + depth, taps)
-        self.work = (length,), (depth + 2 * k.MARGIN,), (taps, views.rows), (views.columns, views.rows)
+        self.work = (length,), (depth + 2 * k.MARGIN,), (taps, views.rows), (k.VIEWS, views.columns, views.rows)
 
     def project(self, x: Tensor) -> Tensor:
+        from invreg.operators.tomography import kernels_cone as k
+
         y = torch.empty(len(x), *self.codomain, dtype=x.dtype)
-        parts = pieces(self.codomain[0], 1, multiple=1)
+        parts = pieces(self.codomain[0], 1, multiple=k.VIEWS)
         for volume, projections in zip(x, y.numpy(), strict=True):
             upright = volume.permute(1, 2, 0).contiguous().numpy()
             run([partial(self._project, upright, projections, part) for part in parts])
