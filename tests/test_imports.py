@@ -45,6 +45,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "operators/tomography/kernels_triton_parallel.py",
     "operators/tomography/kernels_triton_rays.py",
     "operators/tomography/kernels_vectors.py",
+    "operators/tomography/kernels_shear.py",
     "priors/kernels_cpu.py",
 }
 
