@@ -33,8 +33,8 @@ class Gradient(_Differences):
     (*batch, *shape) -> (*batch, axes, *shape), component 0 along the first axis: for an image (h, w) 0 runs down the
     rows, 1 along the columns. With spacing 1 the unit is that of the image per pixel. The last difference of an axis is
     0 ("neumann"), that to the first pixel ("periodic"), or that to 0 ("zero"). The norm is at most
-    2 sqrt(sum 1 / spacing^2), reached as the image grows. `complex`: of complex images, as in magnetic resonance imaging.
-    Raises ValueError on arguments outside of these.
+    2 sqrt(sum 1 / spacing^2), reached as the image grows. `complex`: of complex images. Raises ValueError on arguments
+    outside of these.
     """
 
     def __init__(

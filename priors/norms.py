@@ -14,8 +14,12 @@ def magnitude(x: Tensor) -> Tensor:
 
     `torch.linalg.vector_norm` over so short an axis takes 90 times as long.
     """
-    first, *others = (x.abs() if x.is_complex() else x).unbind(-3)
-    return reduce(torch.hypot, others, first) if others else first.abs()
+    parts = (x.abs() if x.is_complex() else x).unbind(-3)
+    if len(parts) == 1:
+        return parts[0].abs()
+    if x.requires_grad:  # at the origin, where hypot gives nan, a complex modulus has the gradient 0
+        return reduce(lambda a, b: torch.complex(a, b).abs(), parts)
+    return reduce(torch.hypot, parts)
 
 
 class GroupL1(Functional):

@@ -20,7 +20,11 @@ class _Variation(Precomposed):
         return _Variation(weight * self.f, self.K)
 
     def ascend(self, u: Tensor, x: Tensor, step: Tensor) -> Tensor:
-        if x.device.type != "cpu" or x.is_complex() or (torch.is_grad_enabled() and (x.requires_grad or u.requires_grad)):
+        if (
+            x.device.type != "cpu"
+            or x.is_complex()
+            or (torch.is_grad_enabled() and (x.requires_grad or u.requires_grad))
+        ):
             return super().ascend(u, x, step)
         from invreg.priors.kernels_cpu import ascend
 

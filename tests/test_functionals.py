@@ -351,3 +351,16 @@ def test_the_prox_of_the_group_norm_has_a_gradient():
     """Unrolled solvers need it."""
     x = uniform(2, 3, 4, low=-1).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: GroupL1().prox(x, 0.3), x)
+
+
+@pytest.mark.parametrize("complex", [False, True])
+def test_total_variation_has_a_subgradient_where_the_image_is_flat(complex):
+    """So does every image in its last corner, where the differences beyond the edge are 0."""
+    f, x = TV((6, 7), complex=complex), torch.zeros(6, 7, dtype=torch.complex128 if complex else torch.float64)
+    x[:, 3:] = -1.5  # a straight edge: +1 and -1 for its two sides
+    (slope,) = torch.autograd.grad(f(x.requires_grad_()), x)
+    expected = torch.zeros_like(x)
+    expected[:, 2], expected[:, 3] = 1, -1
+    torch.testing.assert_close(slope, expected)
+    unrolled = f.f.prox(f.K(x), 0.3).abs().square().sum()
+    assert bool(torch.autograd.grad(unrolled, x)[0].isfinite().all())

@@ -55,7 +55,7 @@ class Functional(nn.Module):
         def by_parts(t: Tensor) -> Tensor:
             return torch.view_as_complex(fn(torch.view_as_real(t.resolve_conj()))) if t.is_complex() else fn(t)
 
-        return super()._apply(by_parts, recurse)
+        return super()._apply(by_parts, recurse)  # type: ignore[no-untyped-call]
 
     def _lacks(self, what: str, instead: str) -> TypeError:
         return TypeError(f"{type(self).__name__} has no {what}; use {instead}")
