@@ -9,8 +9,7 @@ from skimage.transform import resize
 
 from invreg.core import solve
 from invreg.metrics import psnr
-from invreg.operators import FourierSampling, LeastSquares
-from invreg.operators.fourier import random_lines
+from invreg.operators import FourierSampling, LeastSquares, random_lines
 from invreg.priors import TV
 from invreg.solvers import CGLS, PDHG
 

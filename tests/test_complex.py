@@ -9,10 +9,9 @@ from members import uniform
 from phantoms import SHEPP_LOGAN, ellipse_image, scaled
 from torch import Tensor
 
-from invreg.core import Space, solve
+from invreg.core import Result, ShapeError, Space, solve
 from invreg.metrics import psnr
-from invreg.operators import FourierSampling, Gradient, LeastSquares, WeightedLeastSquares
-from invreg.operators.fourier import random_lines
+from invreg.operators import FourierSampling, Gradient, LeastSquares, WeightedLeastSquares, random_lines
 from invreg.priors import TV, GroupL1
 from invreg.solvers import CGLS, PDHG
 
@@ -129,6 +128,16 @@ def test_one_length_for_both_components():
 def test_proximal_maps_have_gradients_for_unrolled_solvers():
     x = normal(2, 3, 4).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: GroupL1().prox(x, 0.3), x)
+
+
+def test_no_imaginary_part_is_lost_without_a_word(tmp_path):
+    x = normal(4, 5)
+    with pytest.raises(ShapeError, match=r"Gradient.* takes real floating-point .*got torch.complex128"):
+        TV((4, 5))(x)
+    with pytest.raises(TypeError, match=r"writes real images, x is torch.complex128.*x\.abs\(\)"):
+        Result(x, "converged", 1, [], None).save(tmp_path / "x.tif")
+    with pytest.raises(ValueError, match=r"image \(complex128\) and reference \(float64\) must be real"):
+        psnr(x, x.abs(), data_range=1.0)
 
 
 # Solvers
