@@ -15,7 +15,7 @@ demo: .venv/ready
 	done
 
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 .venv/ready: Makefile pyproject.toml
 	@command -v $(PYTHON) >/dev/null \

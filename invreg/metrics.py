@@ -9,7 +9,12 @@ Array = npt.NDArray[Any]
 
 
 def _pair(x: Any, reference: Any, mask: Any) -> tuple[Array, Array, Array]:
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    a, b = np.asarray(x), np.asarray(reference)
+    if np.iscomplexobj(a) or np.iscomplexobj(b):
+        raise ValueError(
+            f"image ({a.dtype}) and reference ({b.dtype}) must be real; of complex ones compare the moduli"
+        )
+    a, b = a.astype(np.float64), b.astype(np.float64)
     m = np.ones(b.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     if a.shape != b.shape or m.shape != b.shape or not m.any():
         raise ValueError(

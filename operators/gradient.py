@@ -33,13 +33,19 @@ class Gradient(_Differences):
     (*batch, *shape) -> (*batch, axes, *shape), component 0 along the first axis: for an image (h, w) 0 runs down the
     rows, 1 along the columns. With spacing 1 the unit is that of the image per pixel. The last difference of an axis is
     0 ("neumann"), that to the first pixel ("periodic"), or that to 0 ("zero"). The norm is at most
-    2 sqrt(sum 1 / spacing^2), reached as the image grows. Raises ValueError on arguments outside of these.
+    2 sqrt(sum 1 / spacing^2), reached as the image grows. `complex`: of complex images. Raises ValueError on arguments
+    outside of these.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], spacing: float | tuple[float, ...] = 1.0, boundary: str = "neumann"
+        self,
+        shape: tuple[int, ...],
+        spacing: float | tuple[float, ...] = 1.0,
+        boundary: str = "neumann",
+        *,
+        complex: bool = False,
     ) -> None:
-        super().__init__(Space(tuple(shape)), Space((len(shape), *shape)))
+        super().__init__(Space(tuple(shape), complex), Space((len(shape), *shape), complex))
         self._set(shape, spacing, boundary)
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -95,13 +101,19 @@ class Laplacian(_Differences):
 
     For an image the five-point star. Beyond its edge the image is its last pixel ("neumann"), repeats itself
     ("periodic") or is 0 ("zero", on both sides; so only for the first two it is -D^H D of the gradient D). Symmetric
-    and negative semidefinite; the unit is that of the image per square of that of the spacing.
+    and negative semidefinite; the unit is that of the image per square of that of the spacing. `complex`: of complex
+    images.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], spacing: float | tuple[float, ...] = 1.0, boundary: str = "neumann"
+        self,
+        shape: tuple[int, ...],
+        spacing: float | tuple[float, ...] = 1.0,
+        boundary: str = "neumann",
+        *,
+        complex: bool = False,
     ) -> None:
-        super().__init__(Space(tuple(shape)), Space(tuple(shape)))
+        super().__init__(Space(tuple(shape), complex), Space(tuple(shape), complex))
         self._set(shape, spacing, boundary)
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -20,7 +20,11 @@ class _Variation(Precomposed):
         return _Variation(weight * self.f, self.K)
 
     def ascend(self, u: Tensor, x: Tensor, step: Tensor) -> Tensor:
-        if x.device.type != "cpu" or (torch.is_grad_enabled() and (x.requires_grad or u.requires_grad)):
+        if (
+            x.device.type != "cpu"
+            or x.is_complex()
+            or (torch.is_grad_enabled() and (x.requires_grad or u.requires_grad))
+        ):
             return super().ascend(u, x, step)
         from invreg.priors.kernels_cpu import ascend
 
@@ -46,11 +50,12 @@ class _Variation(Precomposed):
 class TV(_Variation):
     """Isotropic total variation sum_i |(D x)_i|_2 of images (*batch, h, w), Neumann boundary.
 
-    In the unit of the image (differences between neighbouring pixels, not divided by their distance).
+    In the unit of the image (differences between neighbouring pixels, not divided by their distance). `complex`: of
+    complex images, one length for both components with their real and imaginary parts.
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        super().__init__(GroupL1(), Gradient(shape))
+    def __init__(self, shape: tuple[int, int], *, complex: bool = False) -> None:
+        super().__init__(GroupL1(), Gradient(shape, complex=complex))
 
 
 class SpaceVariantTV(_Variation):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from joseph_dense import joseph_matrix
+from test_astra_geometry import PLANES as GEOMETRIES
+from test_astra_geometry import blobs
 
 from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, XRay, helix
 from invreg.operators.tomography import gpu
@@ -58,6 +60,19 @@ def compare(geometry, shape, pixel, thickness, dtype, batch=1):
 @pytest.mark.parametrize("geometry", PLANES.values(), ids=PLANES)
 def test_the_plane_is_joseph_s_interpolation(geometry):
     compare(geometry, (9, 7), 0.9, None, torch.float64)
+
+
+@pytest.mark.parametrize("name", ["fan", "free"])
+def test_smooth_objects_have_their_exact_line_integrals(name, monkeypatch):
+    monkeypatch.setitem(gpu.RAYS, "plane", {"ROWS": 1, "COLUMNS": 64})
+    image, integral = blobs((70, 64), 0.7)
+    views = GEOMETRIES[name].general()
+    places = views.points(np.arange(60.0))
+    rays = places - views.source[:, None]
+    expected = integral(places, rays / np.linalg.norm(rays, axis=-1, keepdims=True))
+    got = XRay(views, (70, 64), 0.7, backend="triton")(torch.from_numpy(image)).numpy()
+    # linear interpolation adds h^2 / 6 to the variance s^2 of a Gaussian: h^2 / (12 s^2) of its height, where s > 2.2
+    assert np.linalg.norm(got - expected) < 0.7**2 / 12 / 2.2**2 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("geometry", SPACES.values(), ids=SPACES)

@@ -303,9 +303,11 @@ LINEAR = [
     Member("Gradient, zero", lambda: Gradient((5, 6), boundary="zero")),
     Member("Gradient, signal", lambda: Gradient((9,), 0.1)),
     Member("Gradient, volume", lambda: Gradient((3, 2, 4), (1.0, 2.0, 0.5), "periodic")),
+    Member("Gradient, complex", lambda: Gradient((5, 6), (1.0, 0.5), complex=True)),
     Member("Laplacian", lambda: Laplacian((6, 5), (1.0, 0.5))),
     Member("Laplacian, periodic", lambda: Laplacian((3, 1, 5), boundary="periodic")),
     Member("Laplacian, zero", lambda: Laplacian((7,), 2.0, "zero")),
+    Member("Laplacian, complex", lambda: Laplacian((5, 6), boundary="periodic", complex=True)),
     Member("Downsample, box", lambda: Downsample((7, 6), 2)),
     Member("Downsample, phase", lambda: Downsample((7, 8), 3, "linear", (0.3, 2.0), "zero")),
     Member("Downsample, none", lambda: Downsample((7, 8), 3, "none", (1, 2))),
@@ -421,6 +423,7 @@ class Term(Member):
 
     shape: tuple[int, ...] = _SHAPE
     inside: Callable[[Tensor], Tensor] = lambda x: x
+    complex: bool = False
 
 
 FIELD = (2, *_SHAPE)
@@ -472,6 +475,11 @@ LIKELIHOODS: list[Term] = [
 
 FUNCTIONALS: list[Term] = [
     *LIKELIHOODS,
+    Term("LeastSquares, complex", lambda: LeastSquares(_coils(*_SHAPE)), complex=True),
+    Term("WeightedLeastSquares, complex", lambda: WeightedLeastSquares(_coils(*_SHAPE), _MAP), complex=True),
+    Term("GroupL1, complex", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD, complex=True),
+    Term("TV, complex", lambda: TV(_SHAPE, complex=True), _VALUE_ONLY, complex=True),
+    Term("Weighted, complex", lambda: 2.5 * LeastSquares(_coils(*_SHAPE)), complex=True),
     Term("GroupL1", GroupL1, _NO_GRAD, shape=FIELD),
     Term("GroupL1, one component", GroupL1, _NO_GRAD, shape=(1, *_SHAPE)),
     Term("GroupL1, weights", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),

@@ -278,3 +278,12 @@ def test_rays_that_miss_are_zero_and_the_volume_behind_the_source_is_not_seen(ki
     operator = kind(away, (4, 6, 6), 1.0, 1.0)
     assert (project(operator, np.ones((4, 6, 6))) == 0).all()
     assert (operator.backproject(torch.ones(1, *away.shape)) == 0).all()
+
+
+def test_rays_that_turn_away_from_the_axis_are_harmless():
+    """A source beside the volume whose fan opens beyond a right angle to the axis, towards bins that see nothing."""
+    source, detector = np.array([[30.0, 0, 0]]), np.array([[0.0, 30, 0]])
+    g = Views3D(source, detector, np.array([[3.0, 3.0, 0]]), np.array([[0, 0, 2.0]]), 9, 60)
+    volume = gaussian((16, 16, 16), 1.0, (0.0, 0.0, 0.0), 3.0, 3.0)
+    ours, theirs = (project(kind(g, volume.shape, 1.0, 1.0), volume) for kind in (ConeProjector, JosephProjector))
+    assert distance(ours, theirs) < 0.05

@@ -8,9 +8,11 @@ import torch
 from phantoms import SHEPP_LOGAN, ellipse_image, ellipse_sinogram, scaled
 from test_corrections import fan_integrals
 
-from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, fbp, fdk, helix
+import invreg
+from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, XRay, fbp, fdk, helix
 from invreg.operators.tomography.backproject import _numba, _torch
 from invreg.operators.tomography.redundancy import arc, parker_weights
+from invreg.solvers import CGLS
 
 N = 128
 FULL = 0.2 + np.arange(360) * 2 * np.pi / 360
@@ -202,3 +204,19 @@ def test_what_fdk_refuses():
         fdk(y, g, (4, 500, 500), 1.0)
     with pytest.raises(ValueError, match="unknown filter 'shep'"):
         fdk(y, g, (4, 8, 8), filter="shep")
+
+
+def test_a_helix_is_solved_by_its_exact_adjoint():
+    """Two balls further apart than the detector is high, which no circle sees both."""
+    angles = np.arange(180) * 6 * np.pi / 180
+    g = ConeBeam(angles, 14, 60, heights=helix(angles, 9.0), **CONE)
+    centres, radii = np.array([[3.0, -6.0, 9.0], [-7.0, 5.0, -9.0]]), np.array([6.0, 5.0])
+    shape = (32, 32, 32)
+    y = balls(g, centres, radii, VALUES).float()
+    x = invreg.solve(CGLS(XRay(g, shape, 1.0), y), torch.zeros(shape), max_iter=25, tol=0.0, every=25).x.numpy()
+    z, r, c = np.meshgrid(*[np.arange(32) - 15.5] * 3, indexing="ij")
+    for centre, radius, value in zip(centres, radii, VALUES, strict=True):
+        inside = (c - centre[0]) ** 2 + (-r - centre[1]) ** 2 + (z - centre[2]) ** 2 < (radius - 1.5) ** 2
+        assert abs(x[inside].mean() / value - 1) < 0.02
+    empty = np.minimum.reduce([(c - p[0]) ** 2 + (-r - p[1]) ** 2 + (z - p[2]) ** 2 for p in centres]) > 8**2
+    assert abs(x[empty]).mean() < 0.02

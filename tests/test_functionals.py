@@ -7,7 +7,7 @@ import torch
 from members import FUNCTIONALS, Term, every, uniform
 from torch import Tensor
 
-from invreg.core import Likelihood, Linear, Precomposed, Sum, inner, total
+from invreg.core import Likelihood, Linear, Precomposed, Space, Sum, inner
 from invreg.operators import Gradient, LeastSquares, WeightedLeastSquares
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 
@@ -25,8 +25,11 @@ METHODS = {
 
 
 def _random(case: Term, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-    shape = (*BATCH, *case.shape)
-    return torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
+    return Space(case.shape, case.complex).random(*BATCH, generator=generator, dtype=dtype)
+
+
+def _square(x: Tensor, ndim: int) -> Tensor:
+    return inner(x, x, ndim)
 
 
 def _competitors(point: Tensor, anchor: Tensor, feasible, generator: torch.Generator):
@@ -43,12 +46,12 @@ def _competitors(point: Tensor, anchor: Tensor, feasible, generator: torch.Gener
 
 def _is_minimiser(value, point: Tensor, anchor: Tensor, step: float, competitors, ndim: int, convex=True) -> None:
     """value + |. - anchor|^2 / (2 step) grows from `point`, as fast as strong convexity demands if it is `convex`."""
-    scale = total(point.square() + anchor.square(), ndim) / step + 1
-    best = value(point) + total((point - anchor).square(), ndim) / (2 * step)
+    scale = (_square(point, ndim) + _square(anchor, ndim)) / step + 1
+    best = value(point) + _square(point - anchor, ndim) / (2 * step)
     assert bool(best.isfinite().all())
     for v in competitors:
-        other = value(v) + total((v - anchor).square(), ndim) / (2 * step)
-        growth = total((v - point).square(), ndim) / (2 * step) if convex else 0.0
+        other = value(v) + _square(v - anchor, ndim) / (2 * step)
+        growth = _square(v - point, ndim) / (2 * step) if convex else 0.0
         assert bool((other - best - growth >= -1e-10 * (scale + growth)).all())
 
 
@@ -76,7 +79,7 @@ def test_prox_is_firmly_nonexpansive(case: Term, step, device, generator):
     f = case.build(device)
     x, y = _random(case, generator), _random(case, generator)
     difference = f.prox(x, step) - f.prox(y, step)
-    assert bool((inner(difference, x - y, f.ndim) >= total(difference.square(), f.ndim) * (1 - 1e-12)).all())
+    assert bool((inner(difference, x - y, f.ndim) >= _square(difference, f.ndim) * (1 - 1e-12)).all())
 
 
 @every(FUNCTIONALS, "prox", "conj_prox")
@@ -141,8 +144,8 @@ def test_lipschitz_bounds_the_gradient(case: Term, device, generator):
     f = case.build(device)
     for scale in SCALES:
         x, y = (case.inside(size * _random(case, generator)) for size in (1.0, scale))
-        change = total((f.grad(x) - f.grad(y)).square(), f.ndim).sqrt()
-        assert bool((change <= f.lipschitz() * total((x - y).square(), f.ndim).sqrt() * (1 + 1e-9)).all())
+        change = _square(f.grad(x) - f.grad(y), f.ndim).sqrt()
+        assert bool((change <= f.lipschitz() * _square(x - y, f.ndim).sqrt() * (1 + 1e-9)).all())
 
 
 def _answers(case: Term, f, x: Tensor, step) -> dict[str, Tensor]:
@@ -177,7 +180,7 @@ def test_kinds_of_answers(case: Term, device, dtype, generator):
         if name in ("forward", "conj"):
             assert (answer.dtype, answer.shape) == (torch.float64, BATCH)
         else:
-            assert (answer.dtype, answer.shape) == (dtype, x.shape)
+            assert (answer.dtype, answer.shape) == (x.dtype, x.shape)
 
 
 @every(FUNCTIONALS)
@@ -348,3 +351,16 @@ def test_the_prox_of_the_group_norm_has_a_gradient():
     """Unrolled solvers need it."""
     x = uniform(2, 3, 4, low=-1).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: GroupL1().prox(x, 0.3), x)
+
+
+@pytest.mark.parametrize("complex", [False, True])
+def test_total_variation_has_a_subgradient_where_the_image_is_flat(complex):
+    """So does every image in its last corner, where the differences beyond the edge are 0."""
+    f, x = TV((6, 7), complex=complex), torch.zeros(6, 7, dtype=torch.complex128 if complex else torch.float64)
+    x[:, 3:] = -1.5  # a straight edge: +1 and -1 for its two sides
+    (slope,) = torch.autograd.grad(f(x.requires_grad_()), x)
+    expected = torch.zeros_like(x)
+    expected[:, 2], expected[:, 3] = 1, -1
+    torch.testing.assert_close(slope, expected)
+    unrolled = f.f.prox(f.K(x), 0.3).abs().square().sum()
+    assert bool(torch.autograd.grad(unrolled, x)[0].isfinite().all())

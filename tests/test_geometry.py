@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, Views2D, Views3D, XRay, helix
 from invreg.operators.tomography.geometry3d import tilted_from_upright
@@ -96,6 +97,19 @@ def test_some_of_the_views(g):
         assert type(g.views(index)) is type(g)
         np.testing.assert_array_equal(part.source, whole.source[index])
         np.testing.assert_array_equal(part.detector, whole.detector[index])
+
+
+@pytest.mark.parametrize(
+    ("g", "shape"), [(Parallel2D(ANGLES, 9), (6, 7)), (FAN, (6, 7)), (CONE, (4, 6, 7)), (CONE.general(), (4, 6, 7))]
+)
+def test_a_subset_is_those_rows_of_the_operator(g, shape):
+    A = XRay(g, shape, 0.9)
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal(shape))
+    y = A(x)
+    for index in (slice(1, None, 2), [3, 0]):
+        torch.testing.assert_close(A.subset(index)(x), y[index])
+    parts = [A.subset(slice(k, None, 2)) for k in range(2)]  # ordered subsets add up to the whole
+    torch.testing.assert_close(sum(p.adjoint(y[k::2]) for k, p in enumerate(parts)), A.adjoint(y))
 
 
 def test_a_helix_climbs_evenly():

@@ -72,10 +72,11 @@ def test_the_kernels_compile_for_a_cuda_device(name, ones):
     import triton.language as tl
     from triton.backends.compiler import GPUTarget
 
-    from invreg.operators.tomography import kernels_triton, kernels_triton_parallel
+    from invreg.operators.tomography import kernels_triton, kernels_triton_adjoint, kernels_triton_parallel
 
     kernel, constants = COMPILED[name]
-    function = getattr(kernels_triton, kernel, None) or getattr(kernels_triton_parallel, kernel)
+    modules = kernels_triton, kernels_triton_adjoint, kernels_triton_parallel
+    function = next(getattr(module, kernel) for module in modules if hasattr(module, kernel))
     arguments = [argument for argument in function.arg_names if argument not in constants]
     ones_here = {argument: 1 for argument in arguments if ones and argument in INTEGERS}
     constants = {**constants, **ones_here}
@@ -106,7 +107,6 @@ CASES = {
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("geometry", "shape"), CASES.values(), ids=CASES)
 def test_device_and_cpu_agree_and_the_pair_is_matched(geometry, shape):
-    from invreg.operators.tomography.geometry import Views2D
     from invreg.operators.tomography.joseph import JosephProjector
     from invreg.operators.tomography.parallel import ParallelProjector
 
@@ -115,15 +115,15 @@ def test_device_and_cpu_agree_and_the_pair_is_matched(geometry, shape):
     x = torch.randn(2, *shape, generator=generator)
     y = torch.randn(2, *geometry.shape, generator=generator)
     Ax, Aty = A(x.cuda()).cpu(), A.adjoint(y.cuda()).cpu()
-    views = geometry.general()
-    if not isinstance(views, Views2D):
-        cpu = JosephProjector(views, shape, 1.0, 1.0)
-    elif views.parallel:
+    views, flat = geometry.general(), len(shape) == 2
+    if flat and views.parallel:
         cpu = ParallelProjector(views, shape, 1.0)
-    else:
-        cpu = None  # fan.py has another discretisation; joseph_dense.py is what the kernels are held to
-    if cpu is not None:
-        for got, expected in ((Ax, cpu.project(x)), (Aty, cpu.backproject(y))):
-            assert torch.linalg.norm(got - expected) < 1e-4 * torch.linalg.norm(expected)
+    else:  # a plane is a space of one slice
+        cpu = JosephProjector(gpu.lifted(views) if flat else views, (1, *shape)[-3:], 1.0, 1.0)
+    for got, given, product in ((Ax, x, cpu.project), (Aty, y, cpu.backproject)):
+        if flat and not views.parallel:
+            given = given[:, None] if product == cpu.project else given[:, :, None]
+        expected = product(given).reshape(got.shape)
+        assert torch.linalg.norm(got - expected) < 1e-4 * torch.linalg.norm(expected)
     mismatch = (Ax.double() * y).sum() - (x.double() * Aty).sum()
     assert abs(mismatch) < 1e-6 * torch.linalg.norm(Ax) * torch.linalg.norm(y)

@@ -36,13 +36,16 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/recipes/config.py",
     "operators/tomography/kernels_backproject.py",
     "operators/tomography/kernels_bins.py",
-    "operators/tomography/kernels_fan.py",
     "operators/tomography/kernels_cone.py",
+    "operators/tomography/kernels_fan.py",
     "operators/tomography/kernels_joseph.py",
     "operators/tomography/kernels_parallel.py",
-    "operators/tomography/kernels_vectors.py",
     "operators/tomography/kernels_triton.py",
+    "operators/tomography/kernels_triton_adjoint.py",
     "operators/tomography/kernels_triton_parallel.py",
+    "operators/tomography/kernels_triton_rays.py",
+    "operators/tomography/kernels_vectors.py",
+    "operators/tomography/kernels_shear.py",
     "priors/kernels_cpu.py",
 }
 

@@ -1,7 +1,7 @@
 """Functionals: the terms f(x) of an objective, with their gradients, proximal maps and conjugates."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,14 @@ class Functional(nn.Module):
     def lipschitz(self) -> float:
         """A Lipschitz constant of the gradient."""
         raise self._lacks("Lipschitz gradient", "a solver that takes its prox")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Functional":
+        """As in torch, but that `.to(dtype)` with a real precision keeps the imaginary part of complex buffers."""
+
+        def by_parts(t: Tensor) -> Tensor:
+            return torch.view_as_complex(fn(torch.view_as_real(t.resolve_conj()))) if t.is_complex() else fn(t)
+
+        return super()._apply(by_parts, recurse)  # type: ignore[no-untyped-call]
 
     def _lacks(self, what: str, instead: str) -> TypeError:
         return TypeError(f"{type(self).__name__} has no {what}; use {instead}")

@@ -52,7 +52,9 @@ class Result:
         return self
 
     def save(self, path: str | Path) -> None:
-        """Write the estimate, (h, w) or (row, h, w), as a float32 TIFF."""
+        """Write the estimate, (h, w) or (row, h, w), as a float32 TIFF. Raises TypeError for a complex one."""
+        if self.x.is_complex():
+            raise TypeError(f"Result.save writes real images, x is {self.x.dtype}: invreg.io.write_tiff its x.abs()")
         from invreg.io import write_tiff  # the one place where core looks outside: a convenience of the result
 
         write_tiff(path, self.x.detach().cpu().numpy())

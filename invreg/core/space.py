@@ -41,7 +41,7 @@ class Space(NamedTuple):
 
 
 def total(x: Tensor, ndim: int) -> Tensor:
-    """Sum over the last `ndim` axes, accumulated in float64: (*batch, ...) -> (*batch,)."""
+    """Sum of a real x over the last `ndim` axes, accumulated in float64: (*batch, ...) -> (*batch,)."""
     # converting first is three times as fast as summing with dtype=float64
     return x.flatten(-ndim).double().sum(-1) if ndim else x.double()
 

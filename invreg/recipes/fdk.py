@@ -15,8 +15,6 @@ from invreg.recipes.base import Progress, Recipe, Reconstruction
 if TYPE_CHECKING:
     from invreg.recipes.config import Config
 
-MORE = 2.5  # times as much as the streaming counts is taken while views are read, corrected and filtered
-
 
 def run(A: XRay, y: Any, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:
     x = np.empty(A.domain.shape, np.float32)
@@ -29,7 +27,7 @@ def run(A: XRay, y: Any, config: "Config", std: Tensor, progress: Progress) -> R
             A.pixel_size,
             slice_thickness=A.slice_thickness,
             filter=config.fbp.filter,
-            max_memory=(budget(c.device, c.memory) - x.nbytes) / MORE,
+            max_memory=budget(c.device, c.memory) - x.nbytes,
             device=c.device,
             progress=lambda share: progress({"stage": "back-projection", "share": share}),
         )

@@ -54,14 +54,18 @@ def parameter(
 
 
 def half_of_the_data(y: Tensor, ndim: int) -> Tensor:
-    """n / 2 for each item of the batch, (*batch,): the expected value of half a chi-squared variable."""
-    size = math.prod(y.shape[y.ndim - ndim :])
+    """n / 2 for each item of the batch, (*batch,): the expected value of half a chi-squared variable.
+
+    A complex datum counts as two, its real and imaginary parts.
+    """
+    size = math.prod(y.shape[y.ndim - ndim :]) * (2 if y.is_complex() else 1)
     return torch.full(y.shape[: y.ndim - ndim], size / 2, dtype=torch.float64, device=y.device)
 
 
 def normal(prediction: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise of the shape, precision and device of `prediction`."""
-    return torch.randn(prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device)
+    """Standard normal noise of the shape, precision and device of `prediction`; of a complex one in each part."""
+    noise = torch.randn(prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device)
+    return noise * math.sqrt(2) if noise.is_complex() else noise  # torch gives the parts a variance of 1/2
 
 
 def uniform(prediction: Tensor, generator: torch.Generator) -> Tensor:

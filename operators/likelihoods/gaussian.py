@@ -5,15 +5,15 @@ import math
 import torch
 from torch import Tensor
 
-from invreg.core import Likelihood, over_batch, total
-from invreg.operators.likelihoods.arguments import measurement, parameter
+from invreg.core import Likelihood, inner, over_batch, total
+from invreg.operators.likelihoods.arguments import half_of_the_data, measurement, normal, parameter
 
 
 class LeastSquares(Likelihood):
-    """|p - y|^2 / 2 for a measurement y (*batch, *shape) of `ndim` axes, in the square of its unit.
+    """|p - y|^2 / 2 for a real or complex measurement y (*batch, *shape) of `ndim` axes, in the square of its unit.
 
     `std`, the standard deviation of the white noise in the unit of y (a number or (*batch,)), is needed
-    only by `sample` and `expected`.
+    only by `sample` and `expected`. Of complex data it is that of the real part and that of the imaginary part.
     """
 
     std: Tensor | None
@@ -25,7 +25,8 @@ class LeastSquares(Likelihood):
         self.register_buffer("std", None if std is None else torch.as_tensor(std, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * total((x - self.y).square(), self.ndim)
+        residual = x - self.y
+        return 0.5 * inner(residual, residual, self.ndim)
 
     def grad(self, x: Tensor) -> Tensor:
         return x - self.y
@@ -35,7 +36,7 @@ class LeastSquares(Likelihood):
         return (x + t * self.y) / (1 + t)
 
     def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
-        return total(u * (0.5 * u + self.y), self.ndim)
+        return inner(u, 0.5 * u + self.y, self.ndim)
 
     def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
         s = over_batch(step, u, self.ndim)
@@ -47,18 +48,17 @@ class LeastSquares(Likelihood):
     def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
         if self.std is None:
             raise self._lacks("noise level", "the argument `std` when it is made")
-        noise = torch.randn(prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device)
-        return prediction + over_batch(self.std, noise, self.ndim) * noise
+        return prediction + over_batch(self.std, prediction, self.ndim) * normal(prediction, generator)
 
     def expected(self) -> Tensor | None:
-        size = math.prod(self.y.shape[self.y.ndim - self.ndim :])
-        return None if self.std is None else 0.5 * size * self.std.double().square()
+        return None if self.std is None else half_of_the_data(self.y, self.ndim) * self.std.double().square()
 
 
 class WeightedLeastSquares(Likelihood):
-    """sum_i w_i (p_i - y_i)^2 / 2: Gaussian noise of variance 1 / w_i, w >= 0 of the shape of y.
+    """sum_i w_i |p_i - y_i|^2 / 2: Gaussian noise of variance 1 / w_i, w >= 0 of the shape of y.
 
-    A weight of zero drops a datum (a dead pixel, say). For X-ray line integrals w is the photon count.
+    A weight of zero drops a datum (a dead pixel, say). For X-ray line integrals w is the photon count. Of complex data
+    1 / w_i is the variance of the real part and that of the imaginary part.
     """
 
     weights: Tensor
@@ -91,7 +91,8 @@ class WeightedLeastSquares(Likelihood):
         return cls(y, (1 / (a + b * level.clamp(min=0))).expand_as(y), ndim=ndim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * total(self.weights * (x - self.y).square(), self.ndim)
+        residual = x - self.y
+        return 0.5 * inner(residual, self.weights * residual, self.ndim)
 
     def grad(self, x: Tensor) -> Tensor:
         return self.weights * (x - self.y)
@@ -103,7 +104,8 @@ class WeightedLeastSquares(Likelihood):
     def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
         # where w = 0 the conjugate is the indicator of u = 0, and conj_prox returns exactly 0 there
         outside = torch.where(u == 0, 0.0, math.inf)
-        return total(u * self.y + torch.where(self.weights > 0, 0.5 * u * u / self.weights, outside), self.ndim)
+        half = torch.where(self.weights > 0, 0.5 * u.abs().square() / self.weights, outside)
+        return inner(u, self.y, self.ndim) + total(half, self.ndim)
 
     def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
         s = over_batch(step, u, self.ndim)
@@ -114,8 +116,8 @@ class WeightedLeastSquares(Likelihood):
 
     def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian noise of variance 1 / w; where w = 0, which says nothing, no noise."""
-        noise = torch.randn(prediction.shape, generator=generator, dtype=prediction.dtype, device=prediction.device)
-        return prediction + torch.where(self.weights > 0, self.weights.rsqrt(), 0.0) * noise
+        return prediction + torch.where(self.weights > 0, self.weights.rsqrt(), 0.0) * normal(prediction, generator)
 
     def expected(self) -> Tensor:
-        return 0.5 * total((self.weights > 0).to(self.y.dtype), self.ndim)
+        parts = 2 if self.y.is_complex() else 1
+        return 0.5 * parts * total(self.weights > 0, self.ndim)

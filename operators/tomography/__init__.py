@@ -6,6 +6,7 @@ from invreg.operators.tomography.geometry import FanBeam2D, Parallel2D, Views2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Parallel3D, Views3D, helix
 from invreg.operators.tomography.normal import ToeplitzNormal
 from invreg.operators.tomography.plot import plot
+from invreg.operators.tomography.streaming import backproject_by_slabs, fdk_by_slabs, project_by_slabs
 from invreg.operators.tomography.xray import XRay
 
 __all__ = [
@@ -17,10 +18,13 @@ __all__ = [
     "Views2D",
     "Views3D",
     "XRay",
+    "backproject_by_slabs",
     "fbp",
     "fdk",
+    "fdk_by_slabs",
     "from_astra",
     "helix",
     "plot",
+    "project_by_slabs",
     "to_astra",
 ]

@@ -23,6 +23,8 @@ class ConeProjector:
     For flat and cylindrical detectors upright along z, circles, helices and any offsets. Across the rays voxels are
     interpolated linearly (Joseph 1982), along z by the shears of kernels_cone.py; the rows are then read by cubic
     convolution, sharpened or averaged so that voxel, interpolation and aperture together have the variance of the row.
+    Columns are sharpened to their variance likewise; where they are wider than that, a ray through the middle of each
+    stands for the bin.
     """
 
     def __init__(self, views: Views3D, shape: tuple[int, ...], pixel: float, thickness: float) -> None:
@@ -43,11 +45,14 @@ class ConeProjector:
         near = np.abs(points[..., :2] - source[:, None, :2]).max(2).min(1)
         taps = k.taps(float((np.abs(step) * far / near).max()))
         length = k.buffer_length(depth, float(np.abs(source[:, 2]).max()) + depth, taps)
-        self.work = (length,), (depth + 2 * k.MARGIN,), (taps, views.rows), (views.columns, views.rows)
+        self.work = (length,), (depth + 2 * k.MARGIN,), (taps, views.rows), (k.VIEWS, views.columns, views.rows)
 
     def project(self, x: Tensor) -> Tensor:
+        from invreg.operators.tomography import kernels_cone as k
+
         y = torch.empty(len(x), *self.codomain, dtype=x.dtype)
-        parts = pieces(self.codomain[0], 1, multiple=1)
+        views = self.codomain[0]
+        parts = pieces(views, 1, multiple=min(k.VIEWS, -(-views // torch.get_num_threads())))
         for volume, projections in zip(x, y.numpy(), strict=True):
             upright = volume.permute(1, 2, 0).contiguous().numpy()
             run([partial(self._project, upright, projections, part) for part in parts])
@@ -108,6 +113,7 @@ def _sharpening(source: Array, points: Array, middle: Array) -> tuple[Array, int
     nearest = ((middle[:2] - source[:, None, :2]) * ray).sum(-1) / (ray * ray).sum(-1)
     # the distance of neighbouring rays along the axis that does not drive them
     apart = np.abs(nearest * (ray[..., 0] * turn[..., 1] - ray[..., 1] * turn[..., 0])) / np.abs(ray).max(-1)
-    reach = max(1, round(1 / float(np.median(apart))))
+    reach = max(1, round(1 / max(float(np.median(apart)), 1 / points.shape[1])))
+    apart = apart.clip(min=2 / 3 / reach)  # rays that turn away from the axis are not sharpened beyond measure
     spare = (k.PIXEL_VARIANCE - apart**2 / 12).clip(min=0)
     return spare / 2 / (reach * apart) ** 2, reach

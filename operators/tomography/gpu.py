@@ -1,4 +1,4 @@
-"""The ray transform on a GPU by Joseph's interpolation: tables of the views, and the launches of kernels_triton.py."""
+"""The ray transform on a GPU by Joseph's interpolation: tables of the views, and launches of the Triton kernels."""
 
 import math
 from contextlib import nullcontext
@@ -59,7 +59,7 @@ class TritonProjector:
     def project(self, x: Tensor) -> Tensor:
         import triton.language as tl
 
-        kernels, table = ready(x.device).joseph, self.table_on(x)
+        kernels, table = ready(x.device).forward, self.table_on(x)
         y = x.new_empty(len(x), *self.codomain)
         sizes = {"INDEX": tl.int32 if math.prod(self.volume) < 2**31 else tl.int64, **RAYS[self.kind]}
         with on(x.device):
@@ -79,7 +79,7 @@ class TritonProjector:
         return y
 
     def backproject(self, y: Tensor) -> Tensor:
-        kernels, table = ready(y.device).joseph, self.table_on(y)
+        kernels, table = ready(y.device).adjoint, self.table_on(y)
         x, weighed, tile = y.new_empty(len(y), *self.shape), torch.empty_like(y), VOXELS[self.kind]
         flags = {name: flag for name, flag in self.flags.items() if name != "FLAT"}
         voxels = math.prod(-(-n // size) for n, size in zip(self.volume, tile.values(), strict=True))
@@ -109,7 +109,8 @@ class TritonProjector:
 class Kernels(NamedTuple):
     """The modules of Triton kernels."""
 
-    joseph: Any
+    forward: Any
+    adjoint: Any
     parallel: Any
 
 
@@ -118,7 +119,7 @@ def ready(device: torch.device) -> Any:
     try:
         import triton
 
-        from invreg.operators.tomography import kernels_triton, kernels_triton_parallel
+        from invreg.operators.tomography import kernels_triton, kernels_triton_adjoint, kernels_triton_parallel
     except ImportError as error:
         raise RuntimeError(
             f'backend "triton" needs the package triton, which does not load here ({error}): install it, or leave '
@@ -129,7 +130,7 @@ def ready(device: torch.device) -> Any:
             f'backend "triton" runs on a CUDA device and the tensor is on {device}: move it and the operator to '
             '"cuda", or leave backend out'
         )
-    return Kernels(kernels_triton, kernels_triton_parallel)
+    return Kernels(kernels_triton, kernels_triton_adjoint, kernels_triton_parallel)
 
 
 def on(device: torch.device) -> Any:
@@ -145,7 +146,7 @@ def lifted(views: Views2D) -> Views3D:
 
 
 def views_table(views: Views3D, pixel: float, thickness: float) -> Array:
-    """The numbers of each view as kernels_triton.py lists them, (view, 28)."""
+    """The numbers of each view as kernels_triton_rays.py lists them, (view, 28)."""
     scale = np.array([1 / pixel, -1 / pixel, 1 / thickness])
     source, detector, u, v = views.source, views.detector, views.u, views.v
     gap = turn = rise = 0.0

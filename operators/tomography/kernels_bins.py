@@ -4,7 +4,6 @@ The reading is six-point cubic convolution as in `kernels_parallel._cubic`, shar
 variance of the bin results; its weights are polynomials of the fraction, made anew for each bin, eight taps at a time.
 """
 
-import itertools
 import math
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import Polynomial
 
-from invreg.operators.tomography.kernels_parallel import _cubic_integral
 from invreg.operators.tomography.kernels_vectors import broadcast, load, store, totals
 
 Array = npt.NDArray[Any]
@@ -26,20 +24,26 @@ _jit = numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_mo
 
 
 def cubic_taps(dtype: npt.DTypeLike) -> Array:
-    """Keys' six weights of `kernels_parallel._cubic` as polynomials of the fraction, and what sharpening adds to them.
+    """Keys' six weights of `kernels_parallel._cubic` as polynomials of the fraction, flat, (13 * TAPS,).
 
-    (2 * 4 * TAPS,): plain or added, power, tap; tap k lies at floor(t) - 2 + k.
+    Four powers plain, four of what sharpening adds, five of the integral up to the place; each of all taps. Tap k lies
+    at floor(t) - 2 + k.
     """
-    plain: tuple[list[float], ...] = (
+    plain: list[list[float]] = [
         [1, 0, -7 / 3, 4 / 3],
         [5 / 2, -59 / 12, 3, -7 / 12],
         [-3 / 2, 21 / 12, -2 / 3, 1 / 12],
-    )
+    ]
     added: list[list[float]] = [[2, 0, -9, 6], [4, -12, 9, -2], [0] * 4]
-    table: Array = np.zeros((2, 4, TAPS))
-    for i, (pieces, tap) in enumerate(itertools.product((plain, added), range(6))):
+    table: Array = np.zeros((13, TAPS))
+    below = 0.0
+    for tap in (5, 4, 3, 2, 1, 0):
         away = Polynomial([2 - tap, 1]) if tap < 3 else Polynomial([tap - 2, -1])  # distance of the tap from t
-        table[i // 6, :, tap] = Polynomial(pieces[abs(2 * tap - 5) // 2])(away).coef
+        piece = abs(2 * tap - 5) // 2
+        table[:4, tap] = Polynomial(plain[piece])(away).coef
+        table[4:8, tap] = Polynomial(added[piece])(away).coef
+        integral = Polynomial(table[:4, tap]).integ(k=below)
+        table[8:, tap], below = integral.coef, integral(1.0)
     return table.astype(dtype).ravel()
 
 
@@ -75,12 +79,6 @@ def any_wide(middle: float, width: float) -> bool:
 
 
 @_jit
-def averaged(t: float, node: int, half: float) -> float:
-    """Weight of the value at `node` in the mean of the cubic over t - half to t + half."""
-    return (_cubic_integral(t - node + half) - _cubic_integral(t - node - half)) / (2 * half)
-
-
-@_jit
 def weights(cubic: Array, fraction: float, sharpen: float) -> Any:
     """Weights of the eight values from two before the node."""
     f, s = broadcast(fraction, 8), broadcast(sharpen, 8)
@@ -95,10 +93,34 @@ def nearby(node: int, t0: int, t1: int) -> int:
 
 
 @_jit
+def integrals(cubic: Array, fraction: float) -> Any:
+    """Of the eight values from two before the node, how much of each one's cubic lies below a place."""
+    f = broadcast(fraction, 8)
+    high = load(cubic, 80, 8) + f * (load(cubic, 88, 8) + f * load(cubic, 96, 8))
+    return load(cubic, 64, 8) + f * (load(cubic, 72, 8) + f * high)
+
+
+@_jit
+def edges(node: int, fraction: float, sharpen: float) -> tuple[int, float, int, float, float]:
+    """Nodes and fractions of the two edges between which a wide bin averages, and one over their distance."""
+    half = math.sqrt(-6 * sharpen)
+    low, high = fraction - half, fraction + half
+    below, above = math.floor(low), math.floor(high)
+    return node + int(below), low - below, node + int(above), high - above, 1 / (2 * half)
+
+
+@_jit
 def tapped(
-    q: Array, origin: int, t0: int, t1: int, b: int, node: Array, fraction: Array, sharpen: Array, cubic: Array
-) -> Any:
-    """What each tap of a bin adds to it."""
+    q: Array, origin: int, t0: int, t1: int, wide: bool, b: int, node: Array, fraction: Array, sharpen: Array,
+    cubic: Array,
+) -> Any:  # fmt: skip
+    """What each tap of a bin adds to it, for a wide bin those at its edges."""
+    if wide and sharpen[b] < WIDEST:
+        cast = q.dtype.type
+        low, f, high, g, share = edges(node[b], fraction[b], sharpen[b])
+        upper = integrals(cubic, cast(g)) * load(q, origin - 2 + nearby(high, t0, t1), 8)
+        lower = integrals(cubic, cast(f)) * load(q, origin - 2 + nearby(low, t0, t1), 8)
+        return broadcast(cast(share), 8) * (upper - lower)
     return weights(cubic, fraction[b], sharpen[b]) * load(q, origin - 2 + nearby(node[b], t0, t1), 8)
 
 
@@ -114,24 +136,24 @@ def read(
     cast = q.dtype.type
     for b in range(0, out.size, 8):
         sums = totals(
-            tapped(q, origin, t0, t1, b, node, fraction, sharpen, cubic),
-            tapped(q, origin, t0, t1, b + 1, node, fraction, sharpen, cubic),
-            tapped(q, origin, t0, t1, b + 2, node, fraction, sharpen, cubic),
-            tapped(q, origin, t0, t1, b + 3, node, fraction, sharpen, cubic),
-            tapped(q, origin, t0, t1, b + 4, node, fraction, sharpen, cubic),
-            tapped(q, origin, t0, t1, b + 5, node, fraction, sharpen, cubic),
-            tapped(q, origin, t0, t1, b + 6, node, fraction, sharpen, cubic),
-            tapped(q, origin, t0, t1, b + 7, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, wide, b, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, wide, b + 1, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, wide, b + 2, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, wide, b + 3, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, wide, b + 4, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, wide, b + 5, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, wide, b + 6, node, fraction, sharpen, cubic),
+            tapped(q, origin, t0, t1, wide, b + 7, node, fraction, sharpen, cubic),
         )
         store(values, b, sums)
     if wide:
         for b in range(out.size):
             if sharpen[b] < WIDEST:
-                half = math.sqrt(-6 * sharpen[b])
-                total, t = cast(0), node[b] + fraction[b]
-                for n in range(max(t0, math.floor(t - half) - 2), min(t1, math.floor(t + half) + 3) + 1):
-                    total += cast(averaged(t, n, half)) * q[origin + n]
-                values[b] = total
+                low, _, high, _, share = edges(node[b], fraction[b], sharpen[b])
+                between = cast(0)
+                for t in range(max(t0, low - 2), min(t1 + 1, high - 2)):
+                    between += q[origin + t]
+                values[b] += cast(share) * between
     for b in range(out.size):
         out[b] += ray[b] * values[b]
 
@@ -151,18 +173,19 @@ def read_adjoint(
     for c in range(4):
         for t in range(first, last, 16):
             store(parts, c * size + t, zero)
-    if wide:
-        for b in range(count):
-            if sharpen[b] < WIDEST:
-                half = math.sqrt(-6 * sharpen[b])
-                t = node[b] + fraction[b]
-                for n in range(max(t0, math.floor(t - half) - 2), min(t1, math.floor(t + half) + 3) + 1):
-                    parts[origin + n] += cast(averaged(t, n, half)) * values[b]
-                values[b] = 0
     for b in range(count):
-        i = b % 4 * size + origin - 2 + nearby(node[b], t0, t1)
-        added = weights(cubic, fraction[b], sharpen[b]) * broadcast(values[b], 8)
-        store(parts, i, load(parts, i, 8) + added)
+        at = b % 4 * size + origin
+        if wide and sharpen[b] < WIDEST:
+            low, f, high, g, share = edges(node[b], fraction[b], sharpen[b])
+            value = cast(share) * values[b]
+            i, j = at - 2 + nearby(high, t0, t1), at - 2 + nearby(low, t0, t1)
+            store(parts, i, load(parts, i, 8) + integrals(cubic, cast(g)) * broadcast(value, 8))
+            store(parts, j, load(parts, j, 8) - integrals(cubic, cast(f)) * broadcast(value, 8))
+            for t in range(max(t0, low - 2), min(t1 + 1, high - 2)):
+                parts[at + t] += value
+        else:
+            i = at - 2 + nearby(node[b], t0, t1)
+            store(parts, i, load(parts, i, 8) + weights(cubic, fraction[b], sharpen[b]) * broadcast(values[b], 8))
     for t in range(first, last, 16):
         sums = load(parts, t, 16)
         for c in range(1, 4):

@@ -20,6 +20,7 @@ from invreg.operators.tomography.visible import shadows
 from invreg.operators.tomography.xray import Backend, Projector, XRay, default_backend, make_projector
 
 COPIES = 4  # arrays of the size of a slab, or of a group of views, that a projector holds at once
+FILTERING = 14  # those of a group of views while it is filtered: spectra of twice the length, in complex numbers
 MARGIN = 8  # detector rows and slices beyond a shadow that interpolation may reach
 
 Progress = Callable[[float], object]
@@ -110,7 +111,7 @@ def fdk_by_slabs(
     A = XRay(geometry, volume.shape, pixel_size, slice_thickness=slice_thickness)
     refuse_helix(geometry)
     _check(projections, geometry.shape, "projections")
-    slabs, group = plan(A, max_memory)
+    slabs, group = plan(A, max_memory, FILTERING)
     done = Share(progress, len(slabs) * geometry.shape[0])
     height = 0.0 if geometry.heights is None else float(geometry.heights[0])
     parts = [slab.rows for slab in slabs]
@@ -136,14 +137,14 @@ def fdk_by_slabs(
         volume[slab.slices, :, :] = x.cpu().numpy()
 
 
-def plan(A: XRay, max_memory: float) -> tuple[list[Slab], int]:
+def plan(A: XRay, max_memory: float, copies: int = COPIES) -> tuple[list[Slab], int]:
     """The slabs, and how many views at once, with which the work stays below `max_memory` bytes.
 
     As few slabs as a half of the memory allows, since every slab goes through all the views; the other half is
-    that of the views.
+    that of the views, each of which is held `copies` times.
     """
     (depth, h, w), (count, rows, columns) = A.domain.shape, A.codomain.shape
-    one_slice, one_row = COPIES * 4 * h * w, COPIES * 4 * columns
+    one_slice, one_row = COPIES * 4 * h * w, copies * 4 * columns
     thickest = int(max_memory / 2 // one_slice)
     slabs: list[Slab] = []
     if thickest >= 1:

@@ -24,7 +24,7 @@ class Projector(Protocol):
 
 
 class XRay(External):
-    """Line integrals over the rays of a geometry, averaged over the detector bins; the adjoint is the transpose.
+    """Line integrals over the rays of a geometry; the adjoint is the exact transpose.
 
     In a plane (*batch, h, w) -> (*batch, angle, detector), in space (*batch, depth, h, w) -> (*batch, angle, row,
     column), in the unit of the image times `geometry.unit`. The rotation axis is at the centre of the image; rows run
@@ -32,10 +32,11 @@ class XRay(External):
     neighbouring rays at the axis; `slice_thickness` defaults to the pixel size. Backends, by default that of
     the tensor's device:
 
-    - "numba", on the CPU (tensors elsewhere are copied there and back): parallel.py, fan.py, cone.py, and joseph.py
-      for any other views in space.
+    - "numba", on the CPU (tensors elsewhere are copied there and back): averages over the detector bins by parallel.py,
+      fan.py and, for upright detectors in space, cone.py and slices.py; joseph.py for any other views in space, by
+      Joseph's interpolation (1982) along the ray through the middle of each bin.
     - "triton", on a GPU, gathered in both directions: gpu_parallel.py for parallel rays in a plane, with the results
-      of the CPU, and gpu.py for all others, by Joseph's interpolation (1982) along each ray.
+      of the CPU, and gpu.py for all others, with those of joseph.py.
     - "astra", on a GPU with astra-toolbox installed (GPL-3): its own kernels, whose pair is not exactly matched.
 
     Raises ValueError for a source inside the image, a detector that the image's shadow misses in all views, sizes
