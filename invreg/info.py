@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invreg import prepare
-from invreg.io import Header, InputError, header, images, measurement
+from invreg.io import Header, InputError, header, images, measurement, tiff_folder, tiff_image
 from invreg.plan import words
 from invreg.progress import Clock
 from invreg.report.figures import look
@@ -20,6 +20,8 @@ def image_info(path: Path) -> dict[str, Any] | None:
     if measurement.recognise(path):
         return _measured(measurement.read_measurement(path))
     read = images.reader(path)
+    if read is None and path.is_file() and tiff_folder.is_tiff(path) and tiff_image.single(path):
+        read = tiff_image.read
     if read is None:
         return None
     image = read(path)
