@@ -251,6 +251,8 @@ def _info(args: argparse.Namespace, config: Any) -> int:
     from invreg.info import image_info, image_told, info, plot, told
 
     image = image_info(Path(config.data.file))
+    if image is not None and args.plot:
+        raise Usage(f"--plot {args.plot}: only scans are drawn, and {config.data.file} is none")
     if image is not None:
         print(json.dumps(image) if args.json else image_told(image))
         return 0

@@ -52,9 +52,15 @@ def _measured(found: measurement.Measurement) -> dict[str, Any]:
         "values": [float(found.values.min()), float(found.values.max())],
         "spacing": None,
         "unit": "",
-        "kept": [*parts, *(f"{key}={value}" for key, value in found.parameters.items() if value is not None)],
-        "notes": [f"noise: {', '.join(f'{key}={value}' for key, value in found.noise.items())}"],
+        "kept": [*parts, *_pairs(found.parameters)],
+        "notes": [f"noise: {', '.join([str(found.noise['name']), *_pairs(found.noise)])}"],
     }
+
+
+def _pairs(parameters: dict[str, Any]) -> list[str]:
+    """All but the name and what is not there."""
+    words = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in parameters.items()}
+    return [f"{key}={value}" for key, value in words.items() if key != "name" and value not in (None, "")]
 
 
 def image_told(found: dict[str, Any]) -> str:

@@ -154,6 +154,9 @@ def _scan(
     g = A.geometry
     assert isinstance(g, Parallel2D | FanBeam2D)
     parts, told = _noisy_scan(exact.transpose(0, 1), *noise, generator)
+    dark = float((parts["projections"] == 0).mean()) if parts["kind"] == "counts" else 0.0
+    if dark > 0.01:
+        notes.append(f"{dark:.0%} of the bins counted nothing, so that little can be said of them: take more photons")
     scan = Scan(
         angles=g.angles,
         pixel_size=g.pitch,

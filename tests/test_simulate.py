@@ -426,3 +426,20 @@ def test_angles_that_look_like_radians(photo, tmp_path, capsys):
     words = ["--operator", "parallel", "views=8", "arc=3.14159", "--out", str(tmp_path / "a.h5")]
     assert main(["simulate", str(photo[0]), *words]) == 0
     assert "span 3.14159 degrees" in capsys.readouterr().out
+
+
+def test_a_scan_without_photons_says_so(photo, tmp_path, capsys):
+    words = ["--operator", "parallel", "views=8", "peak=50", "--noise", "poisson", "photons=1"]
+    assert main(["simulate", str(photo[0]), *words, "--out", str(tmp_path / "a.h5")]) == 0
+    assert "of the bins counted nothing" in capsys.readouterr().out
+
+
+def test_what_is_told_of_images(photo, tmp_path, capsys):
+    file = made(photo[0], "--operator", "blur", "sigma=1", "--noise", "gaussian", "std=0.0123456789")
+    capsys.readouterr()
+    assert main(["info", str(file)]) == 0
+    assert "noise: gaussian, std=0.01235\n" in capsys.readouterr().out
+    assert main(["info", str(photo[0])]) == 0  # one page of TIFF is an image, not a scan of one view
+    assert "48 x 40 (height:width)" in capsys.readouterr().out
+    assert main(["info", str(photo[0]), "--plot", str(tmp_path / "a.png")]) == 2
+    assert "only scans are drawn" in capsys.readouterr().err and not (tmp_path / "a.png").exists()
