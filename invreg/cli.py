@@ -95,16 +95,16 @@ def _simulate_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("file", nargs="?", metavar="IMAGE", help="an image or a volume, a file or a DICOM folder")
     verb.add_argument("--operator", nargs="+", metavar=("NAME", "KEY=VALUE"), help="what measures, see below")
     verb.add_argument("--noise", nargs="+", default=["none"], metavar=("NAME", "KEY=VALUE"), help="see below")
-    verb.add_argument("--out", metavar="FILE", help="the measurement file, HDF5")
+    verb.add_argument("--out", metavar="FILE", help="the measurement file, HDF5 (.h5)")
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
     verb.add_argument(
         "--rows", metavar="A:B", help="the slices of a volume from A to B, counted from 0, B not included"
     )
-    verb.add_argument("--keep-truth", action="store_true", help="store the image too")
+    verb.add_argument("--keep-truth", action="store_true", help="store the image too, to compare with")
     verb.add_argument("--force", action="store_true", help="replace a file that is there")
     verb.epilog = (
         "examples:\n"
-        "  invreg simulate photo.png --operator parallel views=90 --noise poisson photons=2e4 --out scan.h5\n"
+        "  invreg simulate photo.png --operator parallel views=90 --noise poisson --keep-truth --out scan.h5\n"
         "  invreg reconstruct scan.h5\n"
         "  invreg simulate photo.png --operator blur psf=motion length=15 --noise gaussian --out blurred.h5\n\n"
     ) + listing()
@@ -253,6 +253,8 @@ def _info(args: argparse.Namespace, config: Any) -> int:
     from invreg.info import image_info, image_told, info, plot, told
 
     image = image_info(Path(config.data.file))
+    if image is not None and args.plot:
+        raise Usage(f"--plot {args.plot}: only scans are drawn, and {config.data.file} is none")
     if image is not None:
         print(json.dumps(image) if args.json else image_told(image))
         return 0
@@ -328,8 +330,8 @@ def _recipes(as_json: bool) -> int:
 
 def _expected(error: Exception) -> str | None:
     """The sentence for an error of the input, the disk or the memory; None for a fault of ours."""
-    if isinstance(error, MemoryError):
-        return f"out of memory ({error or 'no details'}); take fewer --views, fewer --rows or a smaller --size"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):  # torch
+        return f"out of memory ({error or 'no details'}); take fewer views, fewer rows or a smaller image"
     if isinstance(error, OSError) and error.errno in (
         errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR
     ):  # fmt: skip

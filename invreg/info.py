@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invreg import prepare
-from invreg.io import Header, InputError, header, images, measurement
+from invreg.io import Header, InputError, header, images, measurement, tiff_folder, tiff_image
 from invreg.plan import words
 from invreg.progress import Clock
 from invreg.report.figures import look
@@ -20,6 +20,8 @@ def image_info(path: Path) -> dict[str, Any] | None:
     if measurement.recognise(path):
         return _measured(measurement.read_measurement(path))
     read = images.reader(path)
+    if read is None and path.is_file() and tiff_folder.is_tiff(path) and tiff_image.single(path):
+        read = tiff_image.read
     if read is None:
         return None
     image = read(path)
@@ -50,9 +52,15 @@ def _measured(found: measurement.Measurement) -> dict[str, Any]:
         "values": [float(found.values.min()), float(found.values.max())],
         "spacing": None,
         "unit": "",
-        "kept": [*parts, *(f"{key}={value}" for key, value in found.parameters.items() if value is not None)],
-        "notes": [f"noise: {', '.join(f'{key}={value}' for key, value in found.noise.items())}"],
+        "kept": [*parts, *_pairs(found.parameters)],
+        "notes": [f"noise: {', '.join([str(found.noise['name']), *_pairs(found.noise)])}"],
     }
+
+
+def _pairs(parameters: dict[str, Any]) -> list[str]:
+    """All but the name and what is not there."""
+    words = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in parameters.items()}
+    return [f"{key}={value}" for key, value in words.items() if key != "name" and value not in (None, "")]
 
 
 def image_told(found: dict[str, Any]) -> str:

@@ -14,12 +14,14 @@ from invreg import __version__
 from invreg.io import Image, InputError, Measurement, Scan, native, read_image, write_measurement
 from invreg.io.lengths import length
 from invreg.io.measurement import describe, kernel_of, light
-from invreg.io.writing import replaced
+from invreg.io.writing import check_folder, replaced
 from invreg.operators import INSTRUMENTS, FanBeam2D, Parallel2D, Satellite, XRay, psf
 from invreg.operators.mask import random_mask
+from invreg.plan import free_memory, words
 from invreg.simulations import NOISES, OPERATORS
 
 FRAMES, DARK = 10, 100.0  # flats and darks of a simulated scan, and the level of the darks in counts
+SCAN_BYTES = 40  # held at once for each value of the scan, and again for each ray of one slice
 PEAK = 3.0  # largest line integral of an image that is not in Hounsfield units
 
 Parameters = dict[str, Any]
@@ -42,8 +44,13 @@ def simulate(
     CT becomes a scan that every command takes, the others a measurement for `io.read_measurement`. Raises InputError.
     """
     out = Path(out)
+    if out.suffix.lower() not in (".h5", ".hdf5"):
+        raise InputError(f"{out}: a measurement is written as HDF5; choose an --out that ends in .h5 or .hdf5")
     if out.exists() and not force:
         raise InputError(f"{out}: exists already; use --force to replace it or choose another --out")
+    check_folder(out)
+    if not 0 <= seed < 2**63:
+        raise InputError(f"--seed {seed}; expected a whole number from 0 to 2^63 - 1")
     name, parameters = chosen("operator", OPERATORS, operator)
     kind, levels = chosen("noise", NOISES, noise)
     if kind == "gaussian" and levels["std"] is not None and any(w.startswith("percent=") for w in noise):
@@ -89,14 +96,12 @@ def chosen(word: str, table: dict[str, tuple[str, dict[str, tuple[object, str]]]
 
 
 def _value(where: str, default: object, value: str) -> Any:
-    """A word as the type of the default; numbers where it is None, if it looks like one. Raises InputError."""
+    """A word as the type of the default, a number where that is None. Raises InputError."""
     if isinstance(default, str):
         return value
     try:
         number = float(value)
     except ValueError:
-        if default is None:
-            return value
         raise InputError(f"{where}: takes a number; got {value!r}") from None
     if not np.isfinite(number) or (isinstance(default, int) and number != int(number)):
         raise InputError(f"{where}: takes a {'whole' if isinstance(default, int) else 'finite'} number; got {value!r}")
@@ -128,12 +133,18 @@ def _scan(
     generator: torch.Generator,
 ) -> tuple[Measurement, Scan]:
     """Line integrals of each slice with their noise, as a scan."""
+    if p["values"] not in ("", "HU"):
+        raise InputError(f"--operator {name} values: {p['values']!r}; expected HU, or nothing")
     x, pixel, unit, notes = _attenuation(image, values, p)
     if p["views"] < 2:
         raise InputError(f"--operator {name} views: {p['views']}; a scan takes two or more")
-    A = _rays(name, p, x.shape[-2:], pixel, unit)
+    if p["arc"] == 0:
+        raise InputError(f"--operator {name} arc: 0 degrees; the views of a scan are spread over more")
+    if abs(p["arc"]) < 7:
+        notes.append(f"the views span {p['arc']:g} degrees, which is little; arc and start are degrees, not radians")
+    A = _rays(name, p, x.shape, pixel, unit)
     exact = A(torch.from_numpy(x))
-    if image.quantity != "HU":
+    if "HU" not in (image.quantity, p["values"]):
         peak = PEAK if p["peak"] is None else float(p["peak"])
         top = float(exact.max())
         if not (top > 0 and peak > 0):
@@ -143,6 +154,9 @@ def _scan(
     g = A.geometry
     assert isinstance(g, Parallel2D | FanBeam2D)
     parts, told = _noisy_scan(exact.transpose(0, 1), *noise, generator)
+    dark = float((parts["projections"] == 0).mean()) if parts["kind"] == "counts" else 0.0
+    if dark > 0.01:
+        notes.append(f"{dark:.0%} of the bins counted nothing, so that little can be said of them: take more photons")
     scan = Scan(
         angles=g.angles,
         pixel_size=g.pitch,
@@ -174,30 +188,49 @@ def _attenuation(image: Image, values: np.ndarray, p: Parameters) -> tuple[np.nd
                 f"{image.name}: pixels of {height:g} x {width:g} {image.unit}; expected square ones: resample"
             )
         pixel, unit = length(width, image.unit, image.name)
-    if image.quantity == "HU":
+    if "HU" in (image.quantity, p["values"]):
         if unit != "mm":
             raise InputError(f"{image.name}: Hounsfield units with pixels in {unit}; expected mm")
         x = np.maximum(p["water"] * (1 + x / 1000), 0)
     elif x.min() < 0:
-        raise InputError(f"{image.name}: values down to {x.min():g}; expected an attenuation, 0 or more")
+        hint = "expected an attenuation, 0 or more; say values=HU for Hounsfield units"
+        raise InputError(f"{image.name}: values down to {x.min():g}; {hint}")
     return np.ascontiguousarray(x, np.float32), pixel, unit, notes
 
 
 def _rays(name: str, p: Parameters, shape: tuple[int, ...], pixel: float, unit: str) -> XRay:
-    """The ray transform, wide enough for the whole image unless told otherwise."""
-    angles = np.deg2rad(p["start"] + p["arc"] * np.arange(p["views"]) / p["views"])
-    diagonal = float(np.hypot(*shape)) * pixel
+    """The ray transform, wide enough for the whole image unless told otherwise. Raises InputError."""
+    for key in ("pitch", "detectors", "source_origin", "source_detector"):
+        if p.get(key) is not None and not p[key] > 0:
+            raise InputError(f"--operator {name} {key}: {p[key]:g}; expected more than 0")
+    if p["detectors"] is not None and p["detectors"] != int(p["detectors"]):
+        raise InputError(f"--operator {name} detectors: {p['detectors']:g}; expected a whole number")
+    rows, *plane = shape
+    diagonal = float(np.hypot(*plane)) * pixel
     if name == "parallel":
         pitch = float(p["pitch"] or pixel)
         detectors = int(p["detectors"] or np.ceil(diagonal / pitch) + 2)
-        return XRay(Parallel2D(angles, detectors, pitch, p["centre"], unit), tuple(shape), pixel)
+        angles = _angles(name, p, rows, detectors)
+        return XRay(Parallel2D(angles, detectors, pitch, p["centre"], unit), tuple(plane), pixel)
     near, far = float(p["source_origin"] or 2 * diagonal), float(p["source_detector"] or 3 * diagonal)
     pitch = float(p["pitch"] or pixel * far / near)
     if p["detectors"] is None and near <= diagonal / 2:
         raise InputError(f"--operator fan source_origin: {near:g} {unit}; the source is inside the image's circle")
     reach = far * np.tan(np.arcsin(min(diagonal / 2 / near, 0.99)))
     detectors = int(p["detectors"] or 2 * np.ceil(reach / pitch) + 2)
-    return XRay(FanBeam2D(angles, detectors, pitch, p["centre"], unit, near, far), tuple(shape), pixel)
+    angles = _angles(name, p, rows, detectors)
+    return XRay(FanBeam2D(angles, detectors, pitch, p["centre"], unit, near, far), tuple(plane), pixel)
+
+
+def _angles(name: str, p: Parameters, rows: int, detectors: int) -> np.ndarray:
+    """Radians of each view. Raises InputError where the scan would not fit into the memory."""
+    needed, free = SCAN_BYTES * p["views"] * detectors * (rows + 1), free_memory("cpu")
+    if needed > free:
+        raise InputError(
+            f"--operator {name}: {p['views']} views of {rows} x {detectors} bins take {words(needed)} and "
+            f"{words(free)} are free; take fewer views, detectors or --rows"
+        )
+    return np.asarray(np.deg2rad(p["start"] + p["arc"] * np.arange(p["views"]) / p["views"]))
 
 
 def _noisy_scan(
@@ -252,7 +285,7 @@ def _measurement(
         return _satellite(image, values, p, noise, generator), None
     arrays: dict[str, np.ndarray] = {}
     if name == "blur":
-        arrays["kernel"] = _kernel(p)
+        arrays["kernel"] = _kernel(p, values.shape[-2:])
     elif name == "inpainting":
         arrays["mask"] = _mask(p, values.shape[-2:], generator)
     made = Measurement(
@@ -275,12 +308,14 @@ def _satellite(
     if bands == 1:
         flat = flat.mean(0, keepdims=True)
     if len(flat) not in (1, bands):
-        raise InputError(f"{image.name}: {len(flat)} channels; {p['instrument']} takes {bands}, or one for all")
+        raise InputError(f"{image.name}: {len(flat)} channels; {p['instrument']} takes {bands}, or one for all (grey)")
     one = INSTRUMENTS[p["instrument"]]
     seen = [band.saturation for band in (one.bands if p["product"] != "panchromatic" else [one.panchromatic])]
     measured = [one.panchromatic.saturation] * one.ratio**2 + seen if p["product"] == "pair" else seen
     top = flat.max((1, 2), keepdims=True)
-    if flat.min() < 0 or not (top > 0).all() or not 0 < p["peak"]:
+    if not p["peak"] > 0:
+        raise InputError(f"--operator satellite peak: {p['peak']:g}; expected more than 0")
+    if flat.min() < 0 or not (top > 0).all():
         raise InputError(
             f"{image.name}: values from {flat.min():g} to {flat.max():g}; expected light, 0 or more, not all 0"
         )
@@ -300,7 +335,12 @@ def _satellite(
     )  # fmt: skip
 
 
-def _kernel(p: Parameters) -> np.ndarray:
+def _kernel(p: Parameters, shape: tuple[int, ...]) -> np.ndarray:
+    """The point spread function. Raises InputError where it reaches farther than the image is large."""
+    for kind, key, times in (("gaussian", "sigma", 4.0), ("disk", "radius", 1.0), ("motion", "length", 0.5)):
+        if p["psf"] == kind and times * p[key] > max(shape):
+            told = f"{p[key]:g} pixels; the kernel would reach {times * p[key]:g} pixels from its middle"
+            raise InputError(f"--operator blur {key}: {told}, in an image of {shape[0]} x {shape[1]}; take less")
     shapes = {
         "gaussian": lambda: psf.gaussian(p["sigma"]),
         "disk": lambda: psf.disk(p["radius"]),
@@ -314,7 +354,7 @@ def _kernel(p: Parameters) -> np.ndarray:
 
 
 def _mask(p: Parameters, shape: tuple[int, ...], generator: torch.Generator) -> np.ndarray:
-    if p["mask"] is None:
+    if not p["mask"]:
         return random_mask(tuple(shape), p["keep"], generator).numpy()
     mask = read_image(str(p["mask"])).values
     mask = mask[0] if mask.ndim == 3 else mask
@@ -334,6 +374,8 @@ def add_noise(
     if kind == "gaussian":
         std = levels["std"]
         if std is None:
+            if not levels["percent"] >= 0:
+                raise InputError(f"--noise gaussian percent: {levels['percent']:g}; expected 0 or more")
             std = levels["percent"] / 100 * float(exact.double().square().mean().sqrt())
         if not std >= 0:
             raise InputError(f"--noise gaussian std: {std:g}; expected 0 or more")

@@ -1,7 +1,7 @@
 """What `invreg simulate` knows, as data: operators and noises with the parameters that each takes.
 
-A parameter is (default, what it is); a default of None follows from the image. Nothing is imported here, so that the
-help answers at once.
+A parameter is (default, what it is). It takes what its default is: a word, a whole number, a number; None is a number
+that follows from the image, "" a word that may be missing. Nothing is imported here, so that the help answers at once.
 """
 
 _TURN = {
@@ -9,20 +9,25 @@ _TURN = {
     "detectors": (None, "bins; default as many as the image's diagonal needs"),
     "start": (0.0, "angle of the first view, degrees"),
     "centre": (None, "bin of the rotation axis; default the middle"),
+    "values": ("", "HU where they are Hounsfield units and the file, such as NIfTI, does not say so"),
     "water": (0.0193, "attenuation of water in 1/mm, for images in Hounsfield units (default that at 70 keV)"),
     "peak": (None, "scale the image to this largest line integral (default 3, Hounsfield units are left as they are)"),
 }
 OPERATORS: dict[str, tuple[str, dict[str, tuple[object, str]]]] = {
     "parallel": (
         "CT with parallel rays; each slice of a volume is a row",
-        _TURN | {"arc": (180.0, "degrees, the last view before its end"), "pitch": (None, "of bins; default a pixel")},
+        _TURN
+        | {
+            "arc": (180.0, "degrees, the last view before its end"),
+            "pitch": (None, "of bins, in the image's unit; default a pixel"),
+        },
     ),
     "fan": (
         "CT with a point source and a flat detector",
         _TURN
         | {
             "arc": (360.0, "degrees, the last view before its end"),
-            "pitch": (None, "of bins on the detector; default a pixel at the axis"),
+            "pitch": (None, "of bins on the detector, in the image's unit; default a pixel at the axis"),
             "source_origin": (None, "from source to axis, in the image's unit; default twice the diagonal"),
             "source_detector": (None, "from source to detector; default three times the diagonal"),
         },
@@ -59,7 +64,7 @@ OPERATORS: dict[str, tuple[str, dict[str, tuple[object, str]]]] = {
         "some pixels are lost",
         {
             "keep": (0.5, "share of the pixels that are kept, at random places"),
-            "mask": (None, "a file with an image that is not 0 where pixels are kept"),
+            "mask": ("", "a file with an image that is not 0 where pixels are kept"),
         },
     ),
 }
@@ -95,5 +100,5 @@ def listing() -> str:
         for name, (summary, parameters) in table.items():
             lines.append(f"  {name}: {summary}")
             for key, (default, told) in parameters.items():
-                lines.append(f"      {key if default is None else f'{key}={default}':24} {told}")
+                lines.append(f"      {key if default in (None, '') else f'{key}={default}':24} {told}")
     return "\n".join(lines)

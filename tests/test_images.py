@@ -393,6 +393,8 @@ def test_impossible_images(tmp_path):
         with pytest.raises(InputError, match=said):
             Image(*arguments)
     image = Image(np.zeros((2, 3)), "height:width")
+    with pytest.raises(InputError, match=r"takes an Image, .* got ndarray"):
+        write_image(tmp_path / "a.tif", image.values)
     with pytest.raises(InputError, match="choose one of these names"):
         write_image(tmp_path / "a.png", image)
     with pytest.raises(InputError, match="cannot be written"):

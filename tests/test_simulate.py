@@ -311,15 +311,30 @@ def refused(photo, capsys):
         (["--operator", "blur", "sigma=nan"], "takes a finite number"),
         (["--operator", "blur", "sigma=-1"], "sigma"),
         (["--operator", "blur", "boundary=mirror"], "boundary"),
-        (["--operator", "blur", "sigma=30"], "kernel inside the image"),
+        (["--operator", "blur", "sigma=11"], "kernel inside the image"),
         (["--operator", "blur", "psf=none.tif"], "'none.tif' is neither gaussian, disk, motion nor a file"),
         (["--operator", "downsample", "factor=2.5"], "takes a whole number"),
         (["--operator", "downsample", "factor=99"], "whole factor from 1 to the size of the image"),
         (["--operator", "inpainting", "keep=0"], "fraction in (0, 1]"),
         (["--operator", "parallel", "views=1"], "a scan takes two or more"),
         (["--operator", "parallel", "peak=-1"], "expected above 0"),
-        (["--operator", "parallel", "pitch=-1"], "pitch > 0"),
+        (["--operator", "parallel", "pitch=-1"], "pitch: -1; expected more than 0"),
         (["--operator", "fan", "source_origin=3"], "inside the image's circle"),
+        (["--operator", "fan", "source_origin=0"], "source_origin: 0; expected more than 0"),
+        (["--operator", "parallel", "detectors=0"], "detectors: 0; expected more than 0"),
+        (["--operator", "parallel", "detectors=3.5"], "detectors: 3.5; expected a whole number"),
+        (["--operator", "parallel", "pitch=1um"], "pitch: takes a number; got '1um'"),
+        (["--operator", "parallel", "arc=0"], "arc: 0 degrees"),
+        (["--operator", "parallel", "values=hu"], "'hu'; expected HU"),
+        (["--operator", "parallel", "views=1000000000"], "are free; take fewer views"),
+        (["--operator", "fan", "detectors=1000000000000"], "are free; take fewer views"),
+        (["--operator", "blur", "sigma=1e9"], "the kernel would reach 4e+09 pixels"),
+        (["--operator", "blur", "psf=disk", "radius=1e9"], "the kernel would reach"),
+        (["--operator", "blur", "psf=motion", "length=1e9"], "the kernel would reach"),
+        (["--operator", "satellite", "peak=-1"], "peak: -1; expected more than 0"),
+        (["--operator", "blur", "--seed=-1"], "--seed -1; expected a whole number"),
+        (["--operator", "blur", "--noise", "gaussian", "std=wide"], "std: takes a number; got 'wide'"),
+        (["--operator", "blur", "--noise", "gaussian", "percent=-3"], "percent: -3; expected 0 or more"),
         (["--operator", "blur", "--noise", "poison"], "did you mean poisson?"),
         (["--operator", "blur", "--noise", "poisson", "photons=0"], "expected 0 < photons"),
         (["--operator", "blur", "--noise", "gaussian", "std=-1"], "expected 0 or more"),
@@ -388,3 +403,43 @@ def test_the_help_names_everything(capsys):
     for table in (OPERATORS, NOISES):
         for name, (_, parameters) in table.items():
             assert f"  {name}: " in told and all(key in told for key in parameters), name
+
+
+def test_names_of_new_files(refused, photo):
+    for out in ("new.tif", "new", photo[0].name):  # --force does not write over the image
+        assert "ends in .h5 or .hdf5" in refused("--operator", "blur", "--force", out=out)
+    assert "there is no folder" in refused("--operator", "blur", out="none/new.h5")
+
+
+def test_hounsfield_units_that_the_file_does_not_tell(tmp_path):
+    from invreg.io import Image, write_image
+
+    values = np.array([[-1000.0, 0.0], [0.0, 1000.0]], np.float32).repeat(8, 0).repeat(8, 1)
+    write_image(tmp_path / "ct.nii", Image(values[None], "depth:height:width", spacing=(1, 0.5, 0.5), unit="mm"))
+    words = ["--operator", "parallel", "values=HU", "water=0.02", "--keep-truth", "--out", str(tmp_path / "a.h5")]
+    assert main(["simulate", str(tmp_path / "ct.nii"), *words]) == 0
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_allclose(file["truth"][0], 0.02 * (1 + values / 1000), atol=1e-7)
+
+
+def test_angles_that_look_like_radians(photo, tmp_path, capsys):
+    words = ["--operator", "parallel", "views=8", "arc=3.14159", "--out", str(tmp_path / "a.h5")]
+    assert main(["simulate", str(photo[0]), *words]) == 0
+    assert "span 3.14159 degrees" in capsys.readouterr().out
+
+
+def test_a_scan_without_photons_says_so(photo, tmp_path, capsys):
+    words = ["--operator", "parallel", "views=8", "peak=50", "--noise", "poisson", "photons=1"]
+    assert main(["simulate", str(photo[0]), *words, "--out", str(tmp_path / "a.h5")]) == 0
+    assert "of the bins counted nothing" in capsys.readouterr().out
+
+
+def test_what_is_told_of_images(photo, tmp_path, capsys):
+    file = made(photo[0], "--operator", "blur", "sigma=1", "--noise", "gaussian", "std=0.0123456789")
+    capsys.readouterr()
+    assert main(["info", str(file)]) == 0
+    assert "noise: gaussian, std=0.01235\n" in capsys.readouterr().out
+    assert main(["info", str(photo[0])]) == 0  # one page of TIFF is an image, not a scan of one view
+    assert "48 x 40 (height:width)" in capsys.readouterr().out
+    assert main(["info", str(photo[0]), "--plot", str(tmp_path / "a.png")]) == 2
+    assert "only scans are drawn" in capsys.readouterr().err and not (tmp_path / "a.png").exists()

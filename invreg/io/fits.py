@@ -33,7 +33,7 @@ def read(path: Path) -> Image:
             # opened here, as astropy leaves a damaged file open
             with path.open("rb") as stream, fits.open(stream, memmap=False) as file:
                 found = [(k, hdu) for k, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
-                images = [(k, np.array(hdu.data), hdu.header.copy()) for k, hdu in found[:1]]
+                images = [(k, np.asarray(hdu.data), hdu.header.copy()) for k, hdu in found[:1]]
                 others = [f"{hdu.name or 'unnamed'} ({k})" for k, hdu in found[1:]]
     except Exception as error:  # astropy raises whatever the damaged bytes lead it to
         raise InputError(f"{path}: this FITS file cannot be read ({words(error)}); copy it again") from None
@@ -46,7 +46,7 @@ def read(path: Path) -> Image:
         raise InputError(f"{path}: an image of {values.ndim} axes, {values.shape}; expected two or three")
     notes = [f"image {number} of the file is read; others are {', '.join(others)}"] if others else []
     return Image(
-        values.astype(values.dtype.newbyteorder("=")),
+        values,
         "plane:height:width" if values.ndim == 3 else "height:width",
         str(header.get("BUNIT", "")),
         metadata={"header": header, "rows": "from the bottom"},

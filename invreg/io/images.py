@@ -74,9 +74,11 @@ def write_image(path: str | Path, image: Image) -> None:
     """Write an image as .tif, .nii, .nii.gz or .fits, with what its metadata keep of that format.
 
     A GeoTIFF of other pixels than were read is taken to show the same ground. Replaces what is there. Raises InputError
-    for another name and where the file cannot be written.
+    for another name, for what is no `Image`, and where the file cannot be written.
     """
     path = Path(path)
+    if not isinstance(image, Image):
+        raise InputError(f'{path}: takes an Image, such as Image(array, "height:width"); got {type(image).__name__}')
     module = _WRITERS.get(Path(path.name.lower().removesuffix(".gz")).suffix)
     if module is None or (path.suffix.lower() == ".gz" and module is not nifti):
         raise InputError(f"{path}: images are written as .tif, .nii, .nii.gz or .fits; choose one of these names")

@@ -1,5 +1,6 @@
 """TIFF images, with the georeferencing of GeoTIFF where there is one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,20 @@ _AXES = {"S": "channel", "C": "channel", "Z": "depth", "T": "time", "Y": "height
 
 def georeferenced(path: Path) -> bool:
     """True for a TIFF with the keys of GeoTIFF. Raises InputError where it is damaged."""
+    return _asked(path, lambda tiff: _KEYS in tiff.pages[0].tags)
+
+
+def single(path: Path) -> bool:
+    """True for a TIFF of one page, which is no scan. Raises InputError where it is damaged."""
+    return _asked(path, lambda tiff: len(tiff.pages) == 1)
+
+
+def _asked(path: Path, question: Callable[[Any], bool]) -> bool:
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as tiff:
-            return _KEYS in tiff.pages[0].tags
+            return question(tiff)
     except Exception as error:  # tifffile raises whatever the damaged bytes lead it to
         raise InputError(f"{path}: this TIFF file cannot be read ({words(error)}); write it again") from None
 

@@ -13,18 +13,26 @@ from invreg.io.errors import InputError
 from invreg.io.scan import Scan
 
 
+def check_folder(path: Path) -> None:
+    """Raise InputError unless the folder of `path` is there."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written: there is no folder {path.parent}; make it or choose another")
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """A temporary name in the same folder, renamed to `path` when all went well, removed when not.
 
     Raises InputError where the folder is missing, cannot be written or its disk is full.
     """
+    check_folder(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
     except OSError as error:  # h5py reports a full disk or a closed folder as a plain OSError as well
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from None
+        told = os.strerror(error.errno) if error.errno else error
+        raise InputError(f"{path}: cannot be written ({told}); choose another folder") from None
     finally:
         part.unlink(missing_ok=True)
 
