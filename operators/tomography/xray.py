@@ -1,5 +1,6 @@
 """The ray transform and its exact adjoint."""
 
+import copy
 import math
 from typing import Any, Literal, Protocol, get_args
 
@@ -59,23 +60,30 @@ class XRay(External):
         self.backend = backend
         if backend is not None and backend not in get_args(Backend):
             raise ValueError(f"unknown backend {backend!r}; known are {', '.join(get_args(Backend))}")
-        for name, size in (("pixel_size", self.pixel_size), ("slice_thickness", self.slice_thickness)):
-            if not (math.isfinite(size) and size > 0):
-                raise ValueError(f"{name} must be a positive length in {geometry.unit}; got {size}")
         refuse_bad_views(geometry, tuple(shape), self.pixel_size, self.slice_thickness)
         self._projectors: dict[str, Projector] = {}  # memos of what the arguments imply, made when first needed
         self._norm: float | None = None
 
     def subset(self, views: slice | list[int] | np.ndarray) -> "XRay":
-        """The ray transform of some of the views, for ordered subsets: A.subset(slice(0, None, 10)), or indices."""
-        index = views if isinstance(views, slice) else np.asarray(views)
-        return XRay(
-            self.geometry.views(index),
-            self.domain.shape,
-            self.pixel_size,
-            slice_thickness=self.slice_thickness,
-            backend=self.backend,
-        )
+        """The ray transform of some of the views, for ordered subsets: A.subset(slice(0, None, 10)), or indices.
+
+        Raises ValueError for indices that are not of views, and where no view is left.
+        """
+        count = self.codomain.shape[0]
+        try:
+            index = np.arange(count)[views if isinstance(views, slice) else np.asarray(views)]
+        except IndexError:
+            index = np.empty(0, int)
+        if index.ndim != 1 or not index.size:
+            raise ValueError(
+                f"subset takes a slice, a list of indices or one boolean a view, of {count} views and at least one of "
+                f"them; got {views}"
+            )
+        made = copy.deepcopy(self)  # what a geometry must be holds for its views; they need not all see the image
+        made.geometry = self.geometry.views(index)
+        made.codomain = Space(made.geometry.shape)
+        made._norm = None
+        return made
 
     def projector(self, device: torch.device) -> Projector:
         """What computes the products of tensors on `device`."""
