@@ -267,6 +267,15 @@ def test_rows_may_stand_at_heights_of_their_own():
         np.testing.assert_allclose(together[view], alone[0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("thickness", [1.0, 30.0])
+def test_one_slice_is_seen_as_a_fan_sees_it(thickness):
+    image = gaussian((1, 24, 24), 1.0, (1.0, 2.0, 0.0), 4.0, 4.0)
+    fan = FanBeam2D(TURN, 40, 1.2, source_origin=60.0, source_detector=80.0)
+    g = ConeBeam(TURN, 1, 40, 1.2, source_origin=60.0, source_detector=80.0)
+    y = XRay(g, (1, 24, 24), 1.0, slice_thickness=thickness)(torch.from_numpy(image))[:, 0]
+    assert distance(y.numpy(), XRay(fan, (24, 24), 1.0)(torch.from_numpy(image[0])).numpy()) < 0.01
+
+
 @pytest.mark.parametrize("kind", [ConeProjector, JosephProjector])
 def test_rays_that_miss_are_zero_and_the_volume_behind_the_source_is_not_seen(kind):
     g = cone(5, 9, 40.0, angles=TURN[:3]).general()

@@ -179,7 +179,10 @@ def edge_on() -> Views2D:
         ),
         (lambda: XRay(cone(row_centre=900.0), (4, 8, 8), 1.0), "the detector misses the image in all views"),
         (lambda: XRay(fan(unit="mm"), (20, 20), 1e4), "the image is 2e+05 mm wide, while the detector sees"),
-        (lambda: XRay(fan(), (20, 20, 20), 1.0), "a FanBeam2D takes images of shape (h, w), whole numbers from 1 on; got"),
+        (
+            lambda: XRay(fan(), (20, 20, 20), 1.0),
+            "a FanBeam2D takes images of shape (h, w), whole numbers from 1 on; got",
+        ),
         (lambda: XRay(fan(), (20.5, 20), 1.0), "whole numbers from 1 on; got (20.5, 20)"),
         (lambda: XRay(fan(), (20, 20)).subset([]), "of 4 views and at least one of them; got []"),
         (lambda: XRay(fan(), (20, 20)).subset([4]), "of 4 views and at least one of them; got [4]"),

@@ -68,7 +68,7 @@ def fbp(
     response = ramp(n, filter) * torch.sinc(torch.fft.rfftfreq(n, dtype=torch.float64))
     # the adjoint spreads a value over the pixel's area: pixel_size^2 / pitch for each unit of the sinogram,
     # and the ramp of unit sampling is per pitch; a detector row lower than a slice gives it its share
-    share = 1.0 if isinstance(geometry, Parallel2D) else float(geometry.row_pitch or pitch) / A.slice_thickness
+    share = float(geometry.row_pitch or pitch) / A.slice_thickness if isinstance(geometry, Parallel3D) else 1.0
     weights = torch.as_tensor(angle_weights(geometry.angles) * share / A.pixel_size**2)
     scaled = sinogram * weights.to(sinogram)[(..., *(None,) * (len(geometry.shape) - 1))]
     return A.adjoint(filtered(scaled, response))

@@ -59,11 +59,13 @@ def project_by_slabs(
     for number, slab in enumerate(slabs):
         x = _read(volume, slab.slices, device)
         for views in groups(geometry.shape[0], group):
-            part = _products(A, slab, views, x.device).project(x[None])[0].cpu().numpy()
+            part = _products(A, slab, views, x.device).project(x[None])[0]
             done.add(len(part))
             if number == 0:
-                projections[views, :, :] = np.zeros((len(part), *geometry.shape[1:]), np.float32)
-            projections[views, slab.rows, :] = projections[views, slab.rows, :] + part
+                _write(projections, (views,), part.new_zeros(len(part), *geometry.shape[1:]))
+            else:
+                part += _read(projections, (views, slab.rows), x.device)
+            _write(projections, (views, slab.rows), part)
 
 
 def backproject_by_slabs(
@@ -89,7 +91,7 @@ def backproject_by_slabs(
             y = _read(projections, (views, slab.rows), device)
             x += _products(A, slab, views, x.device).backproject(y[None])[0]
             done.add(len(y))
-        volume[slab.slices, :, :] = x.cpu().numpy()
+        _write(volume, (slab.slices,), x)
 
 
 def fdk_by_slabs(
@@ -131,7 +133,7 @@ def fdk_by_slabs(
             return prepare(_read(projections, (part, rows), device), part)
 
         backproject_fan(views, group, prepare.geometry, A.pixel_size, A.slice_thickness, x)
-        volume[slab.slices, :, :] = x.cpu().numpy()
+        _write(volume, (slab.slices,), x)
 
 
 def plan(A: XRay, max_memory: float, copies: int = COPIES) -> tuple[list[Slab], int]:
@@ -140,23 +142,25 @@ def plan(A: XRay, max_memory: float, copies: int = COPIES) -> tuple[list[Slab], 
     As few slabs as a half of the memory allows, since every slab goes through all the views; the other half is
     that of the views, each of which is held `copies` times.
     """
+    if not max_memory > 0:
+        raise ValueError(f"max_memory must be a positive number of bytes; got {max_memory}")
     (depth, h, w), (count, rows, columns) = A.domain.shape, A.codomain.shape
     one_slice, one_row = COPIES * 4 * h * w, copies * 4 * columns
-    thickest = int(max_memory / 2 // one_slice)
+    thickest = int(min(depth, max_memory / (2 * one_slice)))
     slabs: list[Slab] = []
     if thickest >= 1:
         number = -(-depth // thickest)
         edges = np.linspace(0, depth, number + 1).round().astype(int)
         slabs = [_slab(A, int(low), int(high)) for low, high in itertools.pairwise(edges)]
     tallest = max((slab.rows.stop - slab.rows.start for slab in slabs), default=rows)
-    group = int(max_memory / 2 // (one_row * tallest))
+    group = int(min(count, max_memory / (2 * one_row * tallest)))
     if not slabs or group < 1:
         least = 2 * max(one_slice, one_row * tallest)
         raise ValueError(
             f"max_memory = {max_memory / 1e6:.4g} MB is too little for slices of {h} x {w} and views of "
             f"{rows} x {columns}; it takes at least {least / 1e6:.4g} MB"
         )
-    return slabs, min(group, count)
+    return slabs, group
 
 
 def groups(count: int, group: int) -> Iterator[slice]:
@@ -205,11 +209,17 @@ def _lowered(views: Any, height: float) -> Views3D:
 def _products(A: XRay, slab: Slab, views: slice, device: torch.device) -> Projector:
     shape = (slab.slices.stop - slab.slices.start, *A.domain.shape[1:])
     backend = A.backend or default_backend(device)
-    return make_projector(slab.views.views(views), shape, A.pixel_size, A.slice_thickness, backend)
+    depth = A.domain.shape[0]
+    return make_projector(slab.views.views(views), shape, A.pixel_size, A.slice_thickness, backend, depth)
 
 
 def _read(array: Any, index: Any, device: torch.device | str) -> Tensor:
-    return torch.as_tensor(np.asarray(array[index], np.float32)).to(device)
+    part = array[index]
+    return torch.as_tensor(part if isinstance(part, Tensor) else np.asarray(part, np.float32)).to(device, torch.float32)
+
+
+def _write(array: Any, index: Any, part: Tensor) -> None:
+    array[index] = part if isinstance(array, Tensor) else part.cpu().numpy()
 
 
 def _check(array: Any, shape: tuple[int, ...], name: str) -> None:

@@ -11,8 +11,8 @@ def refuse_bad_views(
 ) -> None:
     """Raise ValueError, in one sentence, where the views cannot be those of an image of this shape and size.
 
-    For a shape of another dimension, sizes that are no lengths, a source inside the image, a detector that the image's shadow misses in all
-    views, and an image a thousand times as wide or as narrow as what the detector sees.
+    For a shape of another dimension, sizes that are no lengths, a source inside the image, a detector that the image's
+    shadow misses in all views, and an image a thousand times as wide or as narrow as what the detector sees.
     """
     views, unit = geometry.general(), geometry.unit
     flat = isinstance(views, Views2D)
