@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from invreg.operators import ConeBeam, Parallel3D, XRay, fdk, helix
+from invreg.operators import ConeBeam, Parallel2D, Parallel3D, XRay, fdk, helix
 from invreg.operators.tomography.streaming import backproject_by_slabs, fdk_by_slabs, plan, project_by_slabs
 
 ANGLES = np.arange(12) * 2 * np.pi / 12
@@ -94,5 +94,12 @@ def test_what_is_refused(file):
         project_by_slabs(np.zeros(SHAPE, np.float32), small, CONE, 1.0, max_memory=MEMORY)
     with pytest.raises(ValueError, match=r"max_memory = 0.001 MB is too little for slices of 14 x 16 .* at least"):
         backproject_by_slabs(np.zeros(CONE.shape), np.zeros(SHAPE), CONE, 1.0, max_memory=1e3)
+    with pytest.raises(TypeError, match="takes a geometry in space; use XRay"):
+        project_by_slabs(np.zeros((9, 9)), np.zeros((12, 24)), Parallel2D(ANGLES, 24), max_memory=MEMORY)
+    with pytest.raises(ValueError, match="takes finite projections; 12 of the 5760 values are not"):
+        broken = np.full(CONE.shape, np.nan)
+        broken[..., 1:] = 0
+        broken[:, 1:] = 0
+        fdk_by_slabs(broken, np.zeros(SHAPE), CONE, 1.0, max_memory=1e9)
     with pytest.raises(ValueError, match="fdk takes a circle"):
         fdk_by_slabs(np.zeros(CONE.shape), np.zeros(SHAPE), GEOMETRIES["helix"], 1.0, max_memory=MEMORY)

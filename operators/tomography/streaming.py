@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invreg.operators.arguments import refuse_not_finite
 from invreg.operators.tomography.backproject import backproject_fan
 from invreg.operators.tomography.filtered_backprojection import FanFilter, refuse_helix
 from invreg.operators.tomography.filters import Filter
@@ -50,7 +51,8 @@ def project_by_slabs(
     """Write the projections (angle, row, column) of a volume (depth, h, w), as XRay gives them, float32.
 
     max_memory: bytes that the tensors of this work may take at once. progress is told the share done, up to 1. Raises
-    ValueError where shapes do not fit, and where one slice and one view do not fit into max_memory.
+    TypeError for a geometry in a plane, ValueError where shapes do not fit, and where one slice and one view do not
+    fit into max_memory.
     """
     A = XRay(geometry, volume.shape, pixel_size, slice_thickness=slice_thickness, backend=backend)
     _check(projections, geometry.shape, "projections")
@@ -110,8 +112,8 @@ def fdk_by_slabs(
 
     Each slab reads the detector rows of its shadow only. Errors as `fdk`, the other arguments as `project_by_slabs`.
     """
-    A = XRay(geometry, volume.shape, pixel_size, slice_thickness=slice_thickness)
     refuse_helix(geometry)
+    A = XRay(geometry, volume.shape, pixel_size, slice_thickness=slice_thickness)
     _check(projections, geometry.shape, "projections")
     slabs, group = plan(A, max_memory, FILTERING)
     done = Share(progress, len(slabs) * geometry.shape[0])
@@ -130,7 +132,9 @@ def fdk_by_slabs(
 
         def views(part: slice, rows: slice = rows, prepare: FanFilter = prepare) -> Tensor:
             done.add(part.stop - part.start)
-            return prepare(_read(projections, (part, rows), device), part)
+            y = _read(projections, (part, rows), device)
+            refuse_not_finite(y, "fdk_by_slabs", "projections")
+            return prepare(y, part)
 
         backproject_fan(views, group, prepare.geometry, A.pixel_size, A.slice_thickness, x)
         _write(volume, (slab.slices,), x)
@@ -223,5 +227,7 @@ def _write(array: Any, index: Any, part: Tensor) -> None:
 
 
 def _check(array: Any, shape: tuple[int, ...], name: str) -> None:
+    if len(shape) != 3:
+        raise TypeError("work by slabs takes a geometry in space; use XRay, or fbp, for one in a plane")
     if tuple(array.shape) != shape:
         raise ValueError(f"{name} have shape {tuple(array.shape)}; the geometry has {shape}")
