@@ -22,6 +22,20 @@ def generator(device: torch.device) -> torch.Generator:
 
 
 @pytest.fixture
+def threads():
+    """torch.set_num_threads, taken back after the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(threads):
+    """For many operations on small tensors, in which threads wait for each other longer than they work."""
+    threads(1)
+
+
+@pytest.fixture
 def fake(monkeypatch):
     """The fast recipe of scans.py, under the name "fake"."""
     import scans

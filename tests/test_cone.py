@@ -220,13 +220,6 @@ def test_both_precisions_agree(name, generator):
         assert torch.linalg.vector_norm(f(t.float()).double() - f(t)) < 2e-5 * torch.linalg.vector_norm(f(t))
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("name", ["circle", "wide cone", "helix", "tilted", "diagonals", "rows and slices"])
 def test_the_number_of_threads_does_not_matter(name, threads: Callable[[int], None], dtype, generator):
     g, _, thickness = ALL[name]
