@@ -1,5 +1,9 @@
 """Fixtures: every contract test runs on each device that is present, in both precisions."""
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read at import; scipy's minimisers wait for threads without need
+
 import pytest
 import torch
 
