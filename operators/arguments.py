@@ -26,3 +26,12 @@ def checked_kernels(kernels: Any, ndim: int, who: str) -> Tensor:
     if not bool(kernels.isfinite().all()):
         raise ValueError(f"{who} takes finite kernels; {int((~kernels.isfinite()).sum())} of the values are not")
     return kernels
+
+
+def refuse_not_finite(x: Tensor, who: str, name: str) -> None:
+    """Raise ValueError unless all values of `x`, the argument `name` of `who`, are finite."""
+    if not bool(x.isfinite().all()):
+        raise ValueError(
+            f"{who} takes finite {name}; {int((~x.isfinite()).sum())} of the {x.numel()} values are not: fill them in, "
+            "as one of them would spread over the whole image"
+        )

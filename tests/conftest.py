@@ -1,5 +1,9 @@
 """Fixtures: every contract test runs on each device that is present, in both precisions."""
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read at import; scipy's minimisers wait for threads without need
+
 import pytest
 import torch
 
@@ -19,6 +23,20 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 @pytest.fixture
 def generator(device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(20240611)
+
+
+@pytest.fixture
+def threads():
+    """torch.set_num_threads, taken back after the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(threads):
+    """For many operations on small tensors, in which threads wait for each other longer than they work."""
+    threads(1)
 
 
 @pytest.fixture

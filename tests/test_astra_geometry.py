@@ -132,11 +132,19 @@ def test_astra_s_sinogram_is_that_of_our_rays(geometry, astra):
     assert np.linalg.norm(got - expected) < 0.01 * np.linalg.norm(expected)
 
 
+BINS = {"DetectorRowCount": 2, "DetectorColCount": 3}
+
+
 @pytest.mark.parametrize(
     ("geometry", "told"),
     [
         ({"type": "sparse_matrix"}, "its type is 'sparse_matrix'; known are parallel, "),
-        ({"type": "cone_vec", "Vectors": np.zeros((3, 6))}, r"Vectors of cone_vec must be \(view, 12\); got \(3, 6\)"),
+        ({"type": "parallel"}, "of type 'parallel' must have DetectorCount, DetectorWidth, ProjectionAngles; it has"),
+        ({"type": "cone_vec", "Vectors": []}, "must have DetectorRowCount, DetectorColCount; it has not"),
+        (
+            {**BINS, "type": "cone_vec", "Vectors": np.zeros((3, 6))},
+            r"Vectors of cone_vec must be \(view, 12\); got \(3, 6\)",
+        ),
         (
             {**to_astra(SPACES["cylinder"]), "Vectors": to_astra(SPACES["cylinder"])["Vectors"] * [*[1.0] * 12, 1.1]},
             "in view 0 the cylinder's radius is 99 and the source 90",

@@ -220,13 +220,6 @@ def test_both_precisions_agree(name, generator):
         assert torch.linalg.vector_norm(f(t.float()).double() - f(t)) < 2e-5 * torch.linalg.vector_norm(f(t))
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("name", ["circle", "wide cone", "helix", "tilted", "diagonals", "rows and slices"])
 def test_the_number_of_threads_does_not_matter(name, threads: Callable[[int], None], dtype, generator):
     g, _, thickness = ALL[name]
@@ -265,6 +258,15 @@ def test_rows_may_stand_at_heights_of_their_own():
     for view in range(3):
         alone = project(projector(moved.views(np.array([view])), volume.shape), volume)
         np.testing.assert_allclose(together[view], alone[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("thickness", [1.0, 30.0])
+def test_one_slice_is_seen_as_a_fan_sees_it(thickness):
+    image = gaussian((1, 24, 24), 1.0, (1.0, 2.0, 0.0), 4.0, 4.0)
+    fan = FanBeam2D(TURN, 40, 1.2, source_origin=60.0, source_detector=80.0)
+    g = ConeBeam(TURN, 1, 40, 1.2, source_origin=60.0, source_detector=80.0)
+    y = XRay(g, (1, 24, 24), 1.0, slice_thickness=thickness)(torch.from_numpy(image))[:, 0]
+    assert distance(y.numpy(), XRay(fan, (24, 24), 1.0)(torch.from_numpy(image[0])).numpy()) < 0.01
 
 
 @pytest.mark.parametrize("kind", [ConeProjector, JosephProjector])

@@ -193,13 +193,6 @@ def test_single_precision_is_close_to_double():
         assert float((A.adjoint(y.float()) - back).norm() / back.norm()) < 1e-6
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def test_the_number_of_threads_does_not_matter(threads: Callable[[int], None], dtype, generator):
     g = FanBeam2D(TURN, 200, 1.5, 90.0, "mm", 300.0, 450.0)
     A = XRay(g, (150, 130), 1.0)

@@ -220,3 +220,54 @@ def test_a_helix_is_solved_by_its_exact_adjoint():
         assert abs(x[inside].mean() / value - 1) < 0.02
     empty = np.minimum.reduce([(c - p[0]) ** 2 + (-r - p[1]) ** 2 + (z - p[2]) ** 2 for p in centres]) > 8**2
     assert abs(x[empty]).mean() < 0.02
+
+
+@pytest.mark.parametrize("centre", [14.2, 85.8], ids=["to the right", "to the left"])
+def test_an_offset_detector_goes_round_a_full_turn(centre):
+    """As exact as a detector of twice the width: lines that half the views measure count twice."""
+    g = Parallel2D(np.arange(361) * 2 * np.pi / 361, 101, centre=centre)
+    disk, inner = (scaled(np.array([[0.37, 0.2, -0.15, r, r, 0]]), 64) for r in (0.5, 0.4))
+    y = torch.from_numpy(ellipse_sinogram(disk, g, average_bins=True))
+    x = fbp(y, g, (128, 128), A=XRay(g, (128, 128)))
+    inside = x.numpy()[ellipse_image(inner, (128, 128)) > 0.3699] / 0.37
+    assert abs(inside.mean() - 1) < 1e-3 and abs(inside - 1).max() < 0.015, (inside.mean(), inside.min(), inside.max())
+    space = Parallel3D(g.angles, 2, 101, centre=centre)
+    torch.testing.assert_close(fbp(torch.stack([y, 2 * y], 1), space, (2, 128, 128))[1], 2 * x)
+
+
+SMALL = Parallel2D(np.arange(8) * np.pi / 8, 20)
+SMALL_FAN = FanBeam2D(np.arange(8) * np.pi / 4, 20, source_origin=40.0, source_detector=50.0)
+SMALL_CONE = ConeBeam(np.arange(8) * np.pi / 4, 3, 20, source_origin=40.0, source_detector=50.0)
+
+
+@pytest.mark.parametrize("g", [SMALL, SMALL_FAN, SMALL_CONE], ids=["parallel", "fan", "cone"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(g, value):
+    y = torch.zeros(2, *g.shape)
+    y[1, 3, ..., 4] = value
+    inverse, shape = (fdk, (4, 12, 12)) if g is SMALL_CONE else (fbp, (12, 12))
+    with pytest.raises(ValueError, match=r"takes finite \w+; \d of the \d+ values are not: fill them in"):
+        inverse(y, g, shape)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (lambda y: fbp(y, SMALL_CONE, (3, 12, 12)), TypeError, "fbp takes a Parallel2D, .* got ConeBeam: use fdk"),
+        (lambda y: fbp(y, SMALL.general(), (12, 12)), TypeError, "got Views2D: use fdk"),
+        (lambda y: fdk(y, SMALL_FAN, (1, 12, 12)), TypeError, "fdk takes a ConeBeam; got FanBeam2D: use fbp"),
+        (
+            lambda y: fbp(y[:, 0], SMALL, (12, 12), A=XRay(SMALL, (9, 9))),
+            ValueError,
+            r"an A from \(12, 12\) to \(8, 20",
+        ),
+        (lambda y: fbp(y[:, 0], SMALL_FAN, (1, 12, 12)), ValueError, r"a FanBeam2D takes images of shape \(h, w\)"),
+        (lambda y: fbp(y[:, 0], SMALL_FAN, (12, 12), -1.0), ValueError, "pixel_size must be a positive length"),
+        (lambda y: fdk(y, SMALL_CONE, (3, 12, 12), slice_thickness=0.0), ValueError, "slice_thickness must be a pos"),
+        (lambda y: fdk(y.requires_grad_(), SMALL_CONE, (3, 12, 12)), RuntimeError, "is not differentiable: give it"),
+        (lambda y: XRay(SMALL, (12, 12)).adjoint(y[:, 0].half()), TypeError, "float32 or float64; got torch.float16"),
+    ],
+)
+def test_what_filtered_back_projection_cannot_do_is_told(call, error, told):
+    with pytest.raises(error, match=told):
+        call(torch.zeros(8, 3, 20))

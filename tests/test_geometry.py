@@ -106,10 +106,17 @@ def test_a_subset_is_those_rows_of_the_operator(g, shape):
     A = XRay(g, shape, 0.9)
     x = torch.from_numpy(np.random.default_rng(0).standard_normal(shape))
     y = A(x)
-    for index in (slice(1, None, 2), [3, 0]):
+    for index in (slice(1, None, 2), [3, 0], [-1, 1, 1], [True, False, False, True]):
         torch.testing.assert_close(A.subset(index)(x), y[index])
     parts = [A.subset(slice(k, None, 2)) for k in range(2)]  # ordered subsets add up to the whole
     torch.testing.assert_close(sum(p.adjoint(y[k::2]) for k, p in enumerate(parts)), A.adjoint(y))
+
+
+def test_a_subset_may_miss_the_image():
+    """Views at the ends of a helix look past the volume: their rows are zero."""
+    A = XRay(cone(heights=np.array([-90.0, 0.0, 1.0, 90.0])), (4, 6, 7))
+    assert A.subset([0])(torch.ones(4, 6, 7)).abs().max() == 0 < A.subset([1])(torch.ones(4, 6, 7)).abs().max()
+    assert A.subset([1]).norm() < A.norm()
 
 
 def test_a_helix_climbs_evenly():
@@ -135,17 +142,18 @@ def edge_on() -> Views2D:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: fan(pitch=0.0), "need detectors >= 1 and pitch > 0; got 40 and 0.0"),
+        (lambda: fan(pitch=0.0), "need detectors >= 1 and whole and pitch > 0; got 40 and 0.0"),
         (lambda: fan(detectors=0), "need detectors >= 1"),
+        (lambda: fan(detectors=10.5), "need detectors >= 1 and whole and pitch > 0; got 10.5 and"),
         (lambda: fan(angles=[]), "angles must be a non-empty list of finite radians; got shape (0,)"),
-        (lambda: fan(angles=[0.0, np.nan]), "angles must be a non-empty list of finite radians"),
+        (lambda: fan(angles=[0.0, np.nan]), "got shape (2,), 1 of 2 values not finite"),
         (lambda: fan(angles=np.arange(0, 360, 2.0)), "angles run evenly from 0 to 358, which are degrees"),
         (lambda: Parallel2D(np.linspace(0, 180, 91), 4), "angles run evenly from 0 to 180, which are degrees"),
         (lambda: fan(centre=np.inf), "centre must be a finite bin position; got inf"),
         (lambda: fan(source_detector=10.0), "need 0 < source_origin <= source_detector, both finite"),
         (lambda: fan(source_origin=-3.0), "got -3 and 31"),
         (lambda: fan(curved=True, pitch=3.0), "it must stay below a right angle on either side"),
-        (lambda: cone(row_pitch=-1.0), "need rows >= 1 and pitch > 0; got 9 and -1.0"),
+        (lambda: cone(row_pitch=-1.0), "need rows >= 1 and whole and pitch > 0; got 9 and -1.0"),
         (lambda: cone(heights=[1.0]), "heights must be finite, one a view, (4,), in pixel; got (1,)"),
         (lambda: cone(tilt=(0.0, 2.0, 0.0)), "tilt must be three angles in radians between -pi/2 and pi/2"),
         (lambda: cone(tilt=(0.1, 0, 0), curved=True), "has no tilt; leave one of them out"),
@@ -155,7 +163,7 @@ def edge_on() -> Views2D:
             lambda: replace(FAN.general(), axis=FAN.general().detector - FAN.general().source),
             "the detector is seen edge-on",
         ),
-        (lambda: replace(FAN.general(), axis=np.zeros((4, 2))), "need detectors >= 1 and pitch > 0"),
+        (lambda: replace(FAN.general(), axis=np.zeros((4, 2))), "need detectors >= 1 and whole and pitch > 0"),
         (lambda: replace(FAN.general(), source=np.zeros((3, 2))), "got 3 of source, 4 of detector, 4 of axis"),
         (
             lambda: replace(FAN.general(), source=np.zeros((4, 3))),
@@ -171,9 +179,16 @@ def edge_on() -> Views2D:
         ),
         (lambda: XRay(cone(row_centre=900.0), (4, 8, 8), 1.0), "the detector misses the image in all views"),
         (lambda: XRay(fan(unit="mm"), (20, 20), 1e4), "the image is 2e+05 mm wide, while the detector sees"),
-        (lambda: XRay(fan(), (20, 20, 20), 1.0), "a FanBeam2D takes images of shape (h, w), none 0; got (20, 20, 20)"),
+        (
+            lambda: XRay(fan(), (20, 20, 20), 1.0),
+            "a FanBeam2D takes images of shape (h, w), whole numbers from 1 on; got",
+        ),
+        (lambda: XRay(fan(), (20.5, 20), 1.0), "whole numbers from 1 on; got (20.5, 20)"),
+        (lambda: XRay(fan(), (20, 20)).subset([]), "of 4 views and at least one of them; got []"),
+        (lambda: XRay(fan(), (20, 20)).subset([4]), "of 4 views and at least one of them; got [4]"),
+        (lambda: XRay(fan(), (20, 20)).subset(3), "subset takes a slice, a list of indices or one boolean a view"),
         (lambda: XRay(cone(), (20, 20), 1.0), "a ConeBeam takes images of shape (depth, h, w)"),
-        (lambda: XRay(fan(), (20, 0), 1.0), "none 0; got (20, 0)"),
+        (lambda: XRay(fan(), (20, 0), 1.0), "whole numbers from 1 on; got (20, 0)"),
         (lambda: XRay(fan(), (20, 20), -1.0), "pixel_size must be a positive length in pixel; got -1.0"),
         (lambda: XRay(cone(), (4, 8, 8), slice_thickness=np.nan), "slice_thickness must be a positive length"),
         (lambda: XRay(fan(), (20, 20), backend="cuda"), "unknown backend 'cuda'; known are numba, triton, astra"),
@@ -232,6 +247,14 @@ def test_views_are_recognised(name):
     assert type(again) is type(g)
     same_rays(again, g)
     np.testing.assert_allclose(again.positions, g.positions)
+
+
+def test_a_source_on_the_axis_is_not_recognised():
+    views = replace(FAN.general(), source=np.zeros((4, 2)))
+    assert recognise(views) is views
+    level = Parallel3D(ANGLES, 3, 4).general()
+    along = replace(level, source=np.tile([0.0, 0.0, 1.0], (4, 1)), v=level.source)
+    assert recognise(along) is along
 
 
 def test_what_is_not_recognised_stays_as_it_is():

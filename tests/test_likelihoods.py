@@ -30,6 +30,8 @@ from invreg.operators.likelihoods.transmission import wright_omega
 from invreg.priors import TV, NonNegative
 from invreg.solvers import PDHG
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 F64 = torch.float64
 P, Q = uniform(6, 7, low=0.5, high=9, seed=1), uniform(6, 7, low=0.5, high=9, seed=2)
 Y = uniform(6, 7, low=-1, high=8, seed=3)

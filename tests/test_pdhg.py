@@ -18,6 +18,8 @@ from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
 from invreg.solvers.pdhg import PDHGState
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 F64 = torch.float64
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from oracles import ray_transform
 from phantoms import SHEPP_LOGAN, ellipse_image, ellipse_sinogram, random_ellipses, scaled
 
-from invreg.operators import Parallel2D, ToeplitzNormal, XRay, fbp
+from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, ToeplitzNormal, XRay, fbp
 from invreg.operators.tomography.filters import ramp
 from invreg.operators.tomography.redundancy import angle_weights
 
@@ -33,6 +34,11 @@ SCANS = {
     "one view": ((96, 96), 1.0, 1.0, 0.0, np.array([0.7]), 0.018),
 }
 scans = pytest.mark.parametrize("scan", SCANS)
+
+
+SMALL = Parallel2D(np.arange(8) * np.pi / 8, 20)
+SMALL_FAN = FanBeam2D(np.arange(8) * np.pi / 4, 20, source_origin=40.0, source_detector=50.0)
+SMALL_CONE = ConeBeam(np.arange(8) * np.pi / 4, 3, 20, source_origin=40.0, source_detector=50.0)
 
 
 def scan_of(name: str) -> tuple[Array, Array, Parallel2D, float, float]:
@@ -142,13 +148,6 @@ def test_the_adjoint_on_noise_of_mean_zero(scan, dtype, generator):
     assert float(mismatch) < (1e-6 if dtype == torch.float32 else 1e-12)
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def test_the_number_of_threads_does_not_matter(threads: Callable[[int], None], dtype, generator):
     _, image, g, pixel, _ = scan_of("wide image, millimetres")
     A = XRay(g, image.shape, pixel)
@@ -170,6 +169,19 @@ def test_a_batch_is_a_loop(generator):
     for i in range(2):
         for j in range(2):
             assert torch.equal(A(x)[i, j], A(x[i, j])) and torch.equal(A.adjoint(y)[i, j], A.adjoint(y[i, j]))
+
+
+@pytest.mark.parametrize("g", [SMALL, SMALL_FAN, SMALL_CONE], ids=["parallel", "fan", "cone"])
+def test_two_threads_share_an_operator(g, threads: Callable[[int], None]):
+    """The memory that kernels work in belongs to the thread that calls."""
+    threads(2)
+    shape = (4, 13, 12)[-len(g.shape) :]
+    x = XRay(g, shape).domain.random(8, generator=torch.Generator().manual_seed(0))
+    A = XRay(g, shape)
+    with ThreadPoolExecutor(4) as pool:
+        at_once = list(pool.map(lambda image: A.adjoint(A(image)), x.repeat(10, *[1] * len(shape))))
+    expected = A.adjoint(A(x)).repeat(10, *[1] * len(shape))
+    torch.testing.assert_close(torch.stack(at_once), expected, rtol=1e-5, atol=1e-4)
 
 
 def _in_child(A: XRay, x: torch.Tensor, pipe: "multiprocessing.connection.Connection") -> None:

@@ -1,5 +1,6 @@
 """Filtered back-projection."""
 
+import math
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:
-    x = fbp(y, A.geometry, A.domain.shape, A.pixel_size, filter=config.fbp.filter, A=A)
-    if not bool(x.isfinite().all()):
+    if not bool(y.isfinite().all()):
+        x = y.new_full((*y.shape[:-2], *A.domain.shape), math.nan)
         return Reconstruction(x, "nonfinite", "broke down: not a finite number; check the measurement")
+    x = fbp(y, A.geometry, A.domain.shape, A.pixel_size, filter=config.fbp.filter, A=A)
     return Reconstruction(x, "converged", f"filtered back-projection ({config.fbp.filter} filter) in one pass")
 
 

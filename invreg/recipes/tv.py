@@ -125,8 +125,12 @@ def progress_off(row: Mapping[str, Any]) -> None:
 
 
 def first_image(A: XRay, y: Tensor) -> Tensor:
-    """Where the solve starts: a smoothed filtered back-projection without its negative part."""
-    return fbp(y, A.geometry, A.domain.shape, A.pixel_size, filter="hann", A=A).clamp_(min=0)
+    """Where the solve starts: a smoothed filtered back-projection without its negative part.
+
+    What is not finite counts as 0: the solve itself finds it, and says so.
+    """
+    finite = y.nan_to_num(0.0, 0.0, 0.0)
+    return fbp(finite, A.geometry, A.domain.shape, A.pixel_size, filter="hann", A=A).clamp_(min=0)
 
 
 def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:

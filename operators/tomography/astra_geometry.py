@@ -18,6 +18,14 @@ import numpy as np
 from invreg.operators.tomography.geometry import Array, FanBeam2D, Geometry2D, Parallel2D, Views2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Geometry3D, Parallel3D, Views3D
 
+FLAT = "parallel", "fanflat", "parallel_vec", "fanflat_vec"
+_DISTANCES = "DistanceOriginSource", "DistanceOriginDetector"
+PLAIN = {  # what they say beside the number of bins
+    "parallel": ("DetectorWidth", "ProjectionAngles"),
+    "fanflat": ("DetectorWidth", "ProjectionAngles", *_DISTANCES),
+    "parallel3d": ("DetectorSpacingX", "DetectorSpacingY", "ProjectionAngles"),
+    "cone": ("DetectorSpacingX", "DetectorSpacingY", "ProjectionAngles", *_DISTANCES),
+}
 VECTORS = {"parallel_vec": 6, "fanflat_vec": 6, "parallel3d_vec": 12, "cone_vec": 12, "cyl_cone_vec": 13}
 
 
@@ -47,17 +55,24 @@ def from_astra(geometry: dict[str, Any], unit: str = "pixel") -> Geometry2D | Ge
     """The geometry of an ASTRA projection dictionary; its lengths are said to be in `unit`.
 
     The plain types become Parallel2D, FanBeam2D, Parallel3D and ConeBeam, the others Views2D and Views3D. Raises
-    ValueError for another type, vectors of another shape, and a cylinder whose axis does not pass the source.
+    ValueError for another type, missing entries, vectors of another shape, and a cylinder about another line than that
+    through the source.
     """
     kind = geometry.get("type")
+    if kind not in (*PLAIN, *VECTORS):
+        known = ", ".join([*PLAIN, *VECTORS])
+        raise ValueError(f"this is no ASTRA projection geometry we know: its type is {kind!r}; known are {known}")
+    bins = ("DetectorCount",) if kind in FLAT else ("DetectorRowCount", "DetectorColCount")
+    missing = [key for key in (*bins, *PLAIN.get(kind, ("Vectors",))) if key not in geometry]
+    if missing:
+        raise ValueError(f"an ASTRA projection geometry of type {kind!r} must have {', '.join(missing)}; it has not")
     if kind in VECTORS:
         return _from_vectors(geometry, str(kind), unit)
-    if kind not in ("parallel", "fanflat", "parallel3d", "cone"):
-        known = ", ".join(["parallel", "fanflat", "parallel3d", "cone", *VECTORS])
-        raise ValueError(f"this is no ASTRA projection geometry we know: its type is {kind!r}; known are {known}")
     angles = np.asarray(geometry["ProjectionAngles"], dtype=np.float64)
-    source = float(geometry.get("DistanceOriginSource", np.inf))
-    through = source + float(geometry.get("DistanceOriginDetector", np.inf))
+    source, through = 0.0, 0.0
+    if kind in ("fanflat", "cone"):
+        source = float(geometry["DistanceOriginSource"])
+        through = source + float(geometry["DistanceOriginDetector"])
     if kind in ("parallel", "fanflat"):
         bins, pitch = geometry["DetectorCount"], float(geometry["DetectorWidth"])
         if kind == "parallel":

@@ -1,18 +1,19 @@
 """Filtered back-projection of parallel, fan and cone beams."""
 
-import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from invreg.core import Space
+from invreg.operators.arguments import refuse_not_finite
 from invreg.operators.tomography.backproject import backproject_fan
 from invreg.operators.tomography.filters import Filter, filtered, length_for, ramp
 from invreg.operators.tomography.geometry import Array, FanBeam2D, Parallel2D
 from invreg.operators.tomography.geometry3d import ConeBeam, Parallel3D, tilted_from_upright
-from invreg.operators.tomography.redundancy import angle_weights, arc, offset_weights, parker_weights
+from invreg.operators.tomography.redundancy import angle_weights, bins_lacking, offset_weights, parker_weights
 from invreg.operators.tomography.visible import refuse_bad_views
 from invreg.operators.tomography.xray import XRay
 
@@ -34,15 +35,32 @@ def fbp(
     For Parallel3D (*batch, angle, row, column) -> (*batch, depth, h, w). The result is in the unit of the sinogram
     per `geometry.unit` (attenuation per length); pixel_size and slice_thickness as in XRay. Views are weighted by
     the angle they stand for, so uneven angles are allowed; a missing wedge gets no weight. `A`, the ray transform of
-    the same parallel geometry and image, saves making it again. Fans on a short arc get Parker's weights, fans on a
-    full turn whose detector is offset by more than a tenth of its width those of `offset_weights`. Raises
-    ValueError for an unknown filter and as XRay does. Source: Kak and Slaney (1988), chapter 3.
+    the same parallel geometry and image, saves making it again and tells the sizes and the backend. Fans on a short
+    arc get Parker's weights; on a full turn a detector that is offset by more than a tenth of its width gets those of
+    `offset_weights`. Differentiable by autograd for parallel rays only.
+
+    Raises TypeError for a geometry of another kind, ValueError for an unknown filter, values that are not finite, an
+    `A` of other shapes, and as XRay does. Source: Kak and Slaney (1988), chapter 3.
     """
-    if isinstance(geometry, FanBeam2D):
-        Space(geometry.shape).check(sinogram, "fbp")
-        return _divergent(sinogram.unsqueeze(-2), _as_cone(geometry), (1, *shape), pixel_size, 1.0, filter).squeeze(-3)
-    A = XRay(geometry, shape, pixel_size, slice_thickness=slice_thickness) if A is None else A
+    if not isinstance(geometry, Parallel2D | FanBeam2D | Parallel3D):
+        raise TypeError(
+            f"fbp takes a Parallel2D, FanBeam2D or Parallel3D; got {type(geometry).__name__}: use fdk for a ConeBeam, "
+            "and CGLS with XRay for other views"
+        )
     Space(geometry.shape).check(sinogram, "fbp")
+    refuse_not_finite(sinogram, "fbp", "sinogram")
+    if isinstance(geometry, FanBeam2D):
+        pixel = geometry.bin_at_axis if pixel_size is None else float(pixel_size)
+        refuse_bad_views(geometry, shape, pixel, pixel)
+        return _divergent(sinogram.unsqueeze(-2), _as_cone(geometry), (1, *shape), pixel, pixel, filter).squeeze(-3)
+    A = XRay(geometry, shape, pixel_size, slice_thickness=slice_thickness) if A is None else A
+    if A.domain.shape != tuple(shape) or A.codomain.shape != geometry.shape:
+        raise ValueError(f"fbp takes an A from {tuple(shape)} to {geometry.shape}; got {A}: leave it out or make it so")
+    pad = bins_lacking(geometry.angles, geometry.positions, geometry.pitch)
+    if any(pad):
+        sinogram = sinogram * torch.as_tensor(offset_weights(geometry.positions)).to(sinogram)
+        sinogram, geometry = torch.nn.functional.pad(sinogram, pad), _wider(geometry, pad)
+        A = XRay(geometry, shape, A.pixel_size, slice_thickness=A.slice_thickness, backend=A.backend)
     bins, pitch = geometry.shape[-1], geometry.pitch
     n = length_for(bins)
     # the adjoint is sharpened to the width of a bin; back-projectors interpolate linearly between bins, which is
@@ -50,7 +68,7 @@ def fbp(
     response = ramp(n, filter) * torch.sinc(torch.fft.rfftfreq(n, dtype=torch.float64))
     # the adjoint spreads a value over the pixel's area: pixel_size^2 / pitch for each unit of the sinogram,
     # and the ramp of unit sampling is per pitch; a detector row lower than a slice gives it its share
-    share = 1.0 if isinstance(geometry, Parallel2D) else float(geometry.row_pitch or pitch) / A.slice_thickness
+    share = float(geometry.row_pitch or pitch) / A.slice_thickness if isinstance(geometry, Parallel3D) else 1.0
     weights = torch.as_tensor(angle_weights(geometry.angles) * share / A.pixel_size**2)
     scaled = sinogram * weights.to(sinogram)[(..., *(None,) * (len(geometry.shape) - 1))]
     return A.adjoint(filtered(scaled, response))
@@ -69,16 +87,25 @@ def fdk(
 
     Source: Feldkamp, Davis and Kress (1984). Exact in the plane of the source's circle, approximate away from it. The
     detector is flat or a cylinder; a tilted one is first read as if it stood upright. Weights of short arcs and offset
-    detectors, units and errors as in `fbp`. Raises ValueError for a helix, whose views do not lie in one plane: solve
-    that with CGLS or PDHG and XRay, whose adjoint is exact.
+    detectors, units and errors as in `fbp`; not differentiable. Raises ValueError for a helix, whose views do not lie
+    in one plane: solve that with CGLS or PDHG and XRay, whose adjoint is exact.
     """
-    Space(geometry.shape).check(projections, "fdk")
     refuse_helix(geometry)
-    return _divergent(projections, geometry, shape, pixel_size, slice_thickness, filter)
+    Space(geometry.shape).check(projections, "fdk")
+    refuse_not_finite(projections, "fdk", "projections")
+    pixel = geometry.bin_at_axis if pixel_size is None else float(pixel_size)
+    thickness = pixel if slice_thickness is None else float(slice_thickness)
+    refuse_bad_views(geometry, shape, pixel, thickness)
+    return _divergent(projections, geometry, shape, pixel, thickness, filter)
 
 
 def refuse_helix(geometry: ConeBeam) -> None:
-    """Raise ValueError where the source does not stay in one plane, which FDK needs."""
+    """Raise ValueError where the source does not stay in one plane, which FDK needs, TypeError where it is no cone."""
+    if not isinstance(geometry, ConeBeam):
+        raise TypeError(
+            f"fdk takes a ConeBeam; got {type(geometry).__name__}: use fbp for parallel rays and fans, and CGLS with "
+            "XRay for other views"
+        )
     if geometry.heights is not None and np.ptp(geometry.heights) > 1e-9 * geometry.source_origin:
         raise ValueError(
             f"fdk takes a circle; the source of this geometry moves by {np.ptp(geometry.heights):.4g} {geometry.unit} "
@@ -87,17 +114,14 @@ def refuse_helix(geometry: ConeBeam) -> None:
 
 
 def _divergent(
-    projections: Tensor,
-    g: ConeBeam,
-    shape: tuple[int, ...],
-    pixel_size: float | None,
-    slice_thickness: float | None,
-    filter: Filter,
+    projections: Tensor, g: ConeBeam, shape: tuple[int, ...], pixel: float, thickness: float, filter: Filter
 ) -> Tensor:
     """Weight, filter and back-project (*batch, angle, row, column); a fan is a cone of one row."""
-    pixel = g.bin_at_axis if pixel_size is None else float(pixel_size)
-    thickness = pixel if slice_thickness is None else float(slice_thickness)
-    refuse_bad_views(g, shape, pixel, thickness)
+    if projections.requires_grad and torch.is_grad_enabled():
+        raise RuntimeError(
+            "filtered back-projection of a fan or cone beam is not differentiable: give it projections.detach(), or "
+            "differentiate through XRay and its adjoint"
+        )
     prepare = FanFilter(g, filter)
     flat = projections.reshape(-1, *g.shape)
     out = flat.new_empty(len(flat), *shape)
@@ -120,16 +144,10 @@ class FanFilter:
     def __init__(self, g: ConeBeam, filter: Filter) -> None:
         self.places = tilted_from_upright(g) if any(g.tilt) else None
         g = replace(g, tilt=(0.0, 0.0, 0.0))
+        self.pad = bins_lacking(g.angles, g.positions, g.pitch)
+        share = offset_weights(g.fan_angles) if any(self.pad) else np.ones(g.columns)
+        self.geometry = g = _wider(g, self.pad)
         fan = g.fan_angles
-        low, high = fan.min(), fan.max()
-        self.pad, share = (0, 0), np.ones(g.columns)
-        if abs(high + low) > 0.1 * (high - low) and arc(g.angles) is None:
-            uneven = (g.positions[0] + g.positions[-1]) / g.pitch
-            self.pad = max(0, math.ceil(uneven)), max(0, math.ceil(-uneven))
-            share = offset_weights(fan)
-            g = replace(g, columns=g.columns + sum(self.pad), centre=(g.centre or 0.0) + self.pad[0])
-            fan = g.fan_angles
-        self.geometry = g
         R, D = g.source_detector, g.source_origin
         u, v = g.positions, g.row_positions[:, None]
         self.cosine = np.pad(share, self.pad) * (
@@ -147,6 +165,12 @@ class FanFilter:
             views = _read_at(views, self.places)
         views = torch.nn.functional.pad(views, self.pad) * torch.as_tensor(self.cosine).to(views)
         return filtered(views * torch.as_tensor(self.weights[part]).to(views)[:, None], self.response)
+
+
+def _wider(g: Any, pad: tuple[int, int]) -> Any:
+    """A geometry with so many bins more before its first and behind its last."""
+    name = "detectors" if isinstance(g, Parallel2D) else "columns"
+    return replace(g, **{name: getattr(g, name) + sum(pad)}, centre=g.centre + pad[0])
 
 
 def _as_cone(g: FanBeam2D) -> ConeBeam:

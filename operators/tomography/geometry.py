@@ -227,7 +227,7 @@ def checked_angles(angles: npt.ArrayLike) -> Array:
     """Angles as float64 (view,). Raises ValueError where they are empty, not finite, or degrees."""
     values = np.ascontiguousarray(angles, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-        raise ValueError(f"angles must be a non-empty list of finite radians; got shape {values.shape}")
+        raise ValueError(f"angles must be a non-empty list of finite radians; got {_found(values)}")
     steps = np.diff(np.sort(values))
     if values.size > 4 and np.ptp(steps) <= 1e-3 * steps.mean() and steps.mean() > 0:
         span = np.ptp(values)
@@ -240,9 +240,9 @@ def checked_angles(angles: npt.ArrayLike) -> Array:
 
 
 def check_bins(name: str, count: int, pitch: float) -> None:
-    """Raise ValueError unless there are bins at a positive distance."""
-    if count < 1 or not (np.isfinite(pitch) and pitch > 0):
-        raise ValueError(f"need {name} >= 1 and pitch > 0; got {count} and {pitch}")
+    """Raise ValueError unless there are bins, a whole number of them, at a positive distance."""
+    if not isinstance(count, int | np.integer) or count < 1 or not (np.isfinite(pitch) and pitch > 0):
+        raise ValueError(f"need {name} >= 1 and whole and pitch > 0; got {count} and {pitch}")
 
 
 def check_distances(source_origin: float, source_detector: float, unit: str) -> None:
@@ -262,7 +262,7 @@ def check_vectors(views: object, names: tuple[str, ...], dimension: int) -> None
         object.__setattr__(views, name, value)
         shapes[name] = value.shape
         if value.ndim != 2 or value.shape[1] != dimension or value.size == 0 or not np.isfinite(value).all():
-            raise ValueError(f"{name} must be finite vectors, one a view, (view, {dimension}); got {value.shape}")
+            raise ValueError(f"{name} must be finite vectors, one a view, (view, {dimension}); got {_found(value)}")
     if len(set(shapes.values())) > 1:
         told = ", ".join(f"{len(getattr(views, name))} of {name}" for name in names)
         raise ValueError(f"need as many vectors of each kind as views; got {told}")
@@ -272,6 +272,11 @@ def bin_at_axis(source: Array, detector: Array, axis: Array, normal: Array) -> f
     """Median step of the bins as seen from the source at the distance of the origin, along the detector's normal."""
     near, far = ((place * normal).sum(1) for place in (-source, detector - source))
     return float(np.median(np.linalg.norm(axis, axis=1) * np.abs(near / far)))
+
+
+def _found(values: Array) -> str:
+    wrong = int((~np.isfinite(values)).sum())
+    return f"shape {values.shape}" + (f", {wrong} of {values.size} values not finite" if wrong else "")
 
 
 def _refuse_edge_on(crossed: Array, scale: Array, curved_parallel: bool) -> None:

@@ -40,13 +40,15 @@ def _candidate(views: Views2D | Views3D) -> Geometry2D | Geometry3D | None:
         across = np.stack([-views.source[:, 1], views.source[:, 0]], axis=1)
     angles = np.unwrap(np.arctan2(across[:, 1], across[:, 0]))
     columns = views.detectors if isinstance(views, Views2D) else views.columns
-    unit_across = across[0] / np.linalg.norm(across[0])
+    origin, step = float(np.linalg.norm(views.source[0, :2])), float(np.linalg.norm(across[0]))
+    if origin == 0 or step == 0:  # on the axis, or along it
+        return None
+    unit_across = across[0] / step
     offset = float(views.detector[0, :2] @ unit_across)
     if views.parallel:
         centre = (columns - 1) / 2 - offset / pitch
         if flat:
             return Parallel2D(angles, columns, pitch, centre, views.unit)
-    origin = float(np.linalg.norm(views.source[0, :2]))
     ray = views.detector[0, :2] - views.source[0, :2]
     along = -views.source[0, :2] / origin
     far = float(np.linalg.norm(ray)) if views.curved else float(ray @ along)

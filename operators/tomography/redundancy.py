@@ -1,5 +1,7 @@
 """Weights of rays that a scan measures more than once, or not at all, for filtered back-projection."""
 
+import math
+
 import numpy as np
 
 from invreg.operators.tomography.geometry import Array
@@ -59,17 +61,30 @@ def parker_weights(angles: Array, fan_angles: Array) -> Array:
     return np.where(rising, up, 1.0) * np.where(falling, down, 1.0)
 
 
-def offset_weights(fan_angles: Array) -> Array:
+def bins_lacking(angles: Array, positions: Array, pitch: float) -> tuple[int, int]:
+    """How many bins a detector lacks before its first and behind its last to reach as far on both sides of the axis.
+
+    (0, 0) unless it is offset by more than a tenth of its width and the views go round a full turn, in which the long
+    side measures what the short side does not.
+    """
+    uneven = positions[0] + positions[-1]
+    if abs(uneven) <= 0.1 * np.ptp(positions) or arc(angles) is not None:
+        return 0, 0
+    return max(0, math.ceil(uneven / pitch)), max(0, math.ceil(-uneven / pitch))
+
+
+def offset_weights(places: Array) -> Array:
     """Weight of every bin of a detector that is offset to one side in a full turn, in [0, 2], (bin,).
 
-    A line within the reach of the detector's short side is measured twice, one beyond only by the long side; the
-    weight rises between as a sine of the fan angle (Wang 2002), and two measurements of a line add up to 2.
+    `places` are fan angles, or of parallel rays positions. A line within the reach of the detector's short side is
+    measured twice, one beyond only by the long side; the weight rises between as a sine (Wang 2002), and two
+    measurements of a line add up to 2.
     """
-    low, high = fan_angles.min(), fan_angles.max()
+    low, high = places.min(), places.max()
     short = min(-low, high)
-    towards = fan_angles if high > -low else -fan_angles
+    towards = places if high > -low else -places
     if short <= 0:
-        return np.full(fan_angles.size, 2.0)
+        return np.full(places.size, 2.0)
     return 1 + np.sin(np.pi / 2 * np.clip(towards / short, -1, 1))
 
 

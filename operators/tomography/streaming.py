@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invreg.operators.arguments import refuse_not_finite
 from invreg.operators.tomography.backproject import backproject_fan
 from invreg.operators.tomography.filtered_backprojection import FanFilter, refuse_helix
 from invreg.operators.tomography.filters import Filter
@@ -50,7 +51,8 @@ def project_by_slabs(
     """Write the projections (angle, row, column) of a volume (depth, h, w), as XRay gives them, float32.
 
     max_memory: bytes that the tensors of this work may take at once. progress is told the share done, up to 1. Raises
-    ValueError where shapes do not fit, and where one slice and one view do not fit into max_memory.
+    TypeError for a geometry in a plane, ValueError where shapes do not fit, and where one slice and one view do not
+    fit into max_memory.
     """
     A = XRay(geometry, volume.shape, pixel_size, slice_thickness=slice_thickness, backend=backend)
     _check(projections, geometry.shape, "projections")
@@ -59,11 +61,13 @@ def project_by_slabs(
     for number, slab in enumerate(slabs):
         x = _read(volume, slab.slices, device)
         for views in groups(geometry.shape[0], group):
-            part = _products(A, slab, views, x.device).project(x[None])[0].cpu().numpy()
+            part = _products(A, slab, views, x.device).project(x[None])[0]
             done.add(len(part))
             if number == 0:
-                projections[views, :, :] = np.zeros((len(part), *geometry.shape[1:]), np.float32)
-            projections[views, slab.rows, :] = projections[views, slab.rows, :] + part
+                _write(projections, (views,), part.new_zeros(len(part), *geometry.shape[1:]))
+            else:
+                part += _read(projections, (views, slab.rows), x.device)
+            _write(projections, (views, slab.rows), part)
 
 
 def backproject_by_slabs(
@@ -89,7 +93,7 @@ def backproject_by_slabs(
             y = _read(projections, (views, slab.rows), device)
             x += _products(A, slab, views, x.device).backproject(y[None])[0]
             done.add(len(y))
-        volume[slab.slices, :, :] = x.cpu().numpy()
+        _write(volume, (slab.slices,), x)
 
 
 def fdk_by_slabs(
@@ -108,8 +112,8 @@ def fdk_by_slabs(
 
     Each slab reads the detector rows of its shadow only. Errors as `fdk`, the other arguments as `project_by_slabs`.
     """
-    A = XRay(geometry, volume.shape, pixel_size, slice_thickness=slice_thickness)
     refuse_helix(geometry)
+    A = XRay(geometry, volume.shape, pixel_size, slice_thickness=slice_thickness)
     _check(projections, geometry.shape, "projections")
     slabs, group = plan(A, max_memory, FILTERING)
     done = Share(progress, len(slabs) * geometry.shape[0])
@@ -131,10 +135,12 @@ def fdk_by_slabs(
 
         def views(part: slice, rows: slice = rows, prepare: FanFilter = prepare) -> Tensor:
             done.add(part.stop - part.start)
-            return prepare(_read(projections, (part, rows), device), part)
+            y = _read(projections, (part, rows), device)
+            refuse_not_finite(y, "fdk_by_slabs", "projections")
+            return prepare(y, part)
 
         backproject_fan(views, group, prepare.geometry, A.pixel_size, A.slice_thickness, x)
-        volume[slab.slices, :, :] = x.cpu().numpy()
+        _write(volume, (slab.slices,), x)
 
 
 def plan(A: XRay, max_memory: float, copies: int = COPIES) -> tuple[list[Slab], int]:
@@ -143,23 +149,25 @@ def plan(A: XRay, max_memory: float, copies: int = COPIES) -> tuple[list[Slab], 
     As few slabs as a half of the memory allows, since every slab goes through all the views; the other half is
     that of the views, each of which is held `copies` times.
     """
+    if not max_memory > 0:
+        raise ValueError(f"max_memory must be a positive number of bytes; got {max_memory}")
     (depth, h, w), (count, rows, columns) = A.domain.shape, A.codomain.shape
     one_slice, one_row = COPIES * 4 * h * w, copies * 4 * columns
-    thickest = int(max_memory / 2 // one_slice)
+    thickest = int(min(depth, max_memory / (2 * one_slice)))
     slabs: list[Slab] = []
     if thickest >= 1:
         number = -(-depth // thickest)
         edges = np.linspace(0, depth, number + 1).round().astype(int)
         slabs = [_slab(A, int(low), int(high)) for low, high in itertools.pairwise(edges)]
     tallest = max((slab.rows.stop - slab.rows.start for slab in slabs), default=rows)
-    group = int(max_memory / 2 // (one_row * tallest))
+    group = int(min(count, max_memory / (2 * one_row * tallest)))
     if not slabs or group < 1:
         least = 2 * max(one_slice, one_row * tallest)
         raise ValueError(
             f"max_memory = {max_memory / 1e6:.4g} MB is too little for slices of {h} x {w} and views of "
             f"{rows} x {columns}; it takes at least {least / 1e6:.4g} MB"
         )
-    return slabs, min(group, count)
+    return slabs, group
 
 
 def groups(count: int, group: int) -> Iterator[slice]:
@@ -225,13 +233,21 @@ def _lowered(views: Any, height: float) -> Views3D:
 def _products(A: XRay, slab: Slab, views: slice, device: torch.device) -> Projector:
     shape = (slab.slices.stop - slab.slices.start, *A.domain.shape[1:])
     backend = A.backend or default_backend(device)
-    return make_projector(slab.views.views(views), shape, A.pixel_size, A.slice_thickness, backend)
+    depth = A.domain.shape[0]
+    return make_projector(slab.views.views(views), shape, A.pixel_size, A.slice_thickness, backend, depth)
 
 
 def _read(array: Any, index: Any, device: torch.device | str) -> Tensor:
-    return torch.as_tensor(np.asarray(array[index], np.float32)).to(device)
+    part = array[index]
+    return torch.as_tensor(part if isinstance(part, Tensor) else np.asarray(part, np.float32)).to(device, torch.float32)
+
+
+def _write(array: Any, index: Any, part: Tensor) -> None:
+    array[index] = part if isinstance(array, Tensor) else part.cpu().numpy()
 
 
 def _check(array: Any, shape: tuple[int, ...], name: str) -> None:
+    if len(shape) != 3:
+        raise TypeError("work by slabs takes a geometry in space; use XRay, or fbp, for one in a plane")
     if tuple(array.shape) != shape:
         raise ValueError(f"{name} have shape {tuple(array.shape)}; the geometry has {shape}")

@@ -11,14 +11,19 @@ def refuse_bad_views(
 ) -> None:
     """Raise ValueError, in one sentence, where the views cannot be those of an image of this shape and size.
 
-    For a shape of another dimension, a source inside the image, a detector that the image's shadow misses in all
-    views, and an image a thousand times as wide or as narrow as what the detector sees.
+    For a shape of another dimension, sizes that are no lengths, a source inside the image, a detector that the image's
+    shadow misses in all views, and an image a thousand times as wide or as narrow as what the detector sees.
     """
     views, unit = geometry.general(), geometry.unit
     flat = isinstance(views, Views2D)
-    if len(shape) != (2 if flat else 3) or min(shape) < 1:
+    if len(shape) != (2 if flat else 3) or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
         axes = "(h, w)" if flat else "(depth, h, w)"
-        raise ValueError(f"a {type(geometry).__name__} takes images of shape {axes}, none 0; got {tuple(shape)}")
+        raise ValueError(
+            f"a {type(geometry).__name__} takes images of shape {axes}, whole numbers from 1 on; got {tuple(shape)}"
+        )
+    for name, size in (("pixel_size", pixel_size), ("slice_thickness", slice_thickness)):
+        if not (np.isfinite(size) and size > 0):
+            raise ValueError(f"{name} must be a positive length in {unit}; got {size}")
     sizes = np.array([pixel_size, pixel_size, slice_thickness][: len(shape)])
     half = np.array(shape[::-1]) * sizes / 2  # along x, y and z
     width, seen = 2 * half[0], views.detectors if isinstance(views, Views2D) else views.columns
@@ -69,7 +74,7 @@ def shadows(geometry: Geometry2D | Geometry3D, half: Array) -> Array:
         gap = np.broadcast_to((views.source - views.detector)[:, None], rays.shape)
     steps = np.broadcast_to(np.stack(axes, axis=2)[:, None], (n, len(corners), dimension, len(axes)))
     matrix = np.concatenate([steps, -rays[..., None]], axis=3)
-    edge_on = np.abs(np.linalg.det(matrix)) < 1e-12 * np.abs(matrix).max(axis=(2, 3)) ** dimension
+    edge_on = np.abs(np.linalg.det(matrix)) < 1e-12 * np.linalg.norm(matrix, axis=2).prod(axis=2)
     matrix = np.where(edge_on[..., None, None], np.eye(dimension), matrix)
     solved = np.linalg.solve(matrix, gap[..., None])[..., 0]
     places, t = solved[..., :-1], solved[..., -1]

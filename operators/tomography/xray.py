@@ -1,5 +1,6 @@
 """The ray transform and its exact adjoint."""
 
+import copy
 import math
 from typing import Any, Literal, Protocol, get_args
 
@@ -33,8 +34,8 @@ class XRay(External):
     the tensor's device:
 
     - "numba", on the CPU (tensors elsewhere are copied there and back): averages over the detector bins by parallel.py,
-      fan.py and, for upright detectors in space, cone.py and slices.py; joseph.py for any other views in space, by
-      Joseph's interpolation (1982) along the ray through the middle of each bin.
+      fan.py and, for upright detectors in space, cone.py and slices.py; joseph.py for any other views in space and
+      for one slice in a cone beam, by Joseph's interpolation (1982) along the ray through the middle of each bin.
     - "triton", on a GPU, gathered in both directions: gpu_parallel.py for parallel rays in a plane, with the results
       of the CPU, and gpu.py for all others, with those of joseph.py.
     - "astra", on a GPU with astra-toolbox installed (GPL-3): its own kernels, whose pair is not exactly matched.
@@ -59,30 +60,37 @@ class XRay(External):
         self.backend = backend
         if backend is not None and backend not in get_args(Backend):
             raise ValueError(f"unknown backend {backend!r}; known are {', '.join(get_args(Backend))}")
-        for name, size in (("pixel_size", self.pixel_size), ("slice_thickness", self.slice_thickness)):
-            if not (math.isfinite(size) and size > 0):
-                raise ValueError(f"{name} must be a positive length in {geometry.unit}; got {size}")
         refuse_bad_views(geometry, tuple(shape), self.pixel_size, self.slice_thickness)
         self._projectors: dict[str, Projector] = {}  # memos of what the arguments imply, made when first needed
         self._norm: float | None = None
 
     def subset(self, views: slice | list[int] | np.ndarray) -> "XRay":
-        """The ray transform of some of the views, for ordered subsets: A.subset(slice(0, None, 10)), or indices."""
-        index = views if isinstance(views, slice) else np.asarray(views)
-        return XRay(
-            self.geometry.views(index),
-            self.domain.shape,
-            self.pixel_size,
-            slice_thickness=self.slice_thickness,
-            backend=self.backend,
-        )
+        """The ray transform of some of the views, for ordered subsets: A.subset(slice(0, None, 10)), or indices.
+
+        Raises ValueError for indices that are not of views, and where no view is left.
+        """
+        count = self.codomain.shape[0]
+        try:
+            index = np.arange(count)[views if isinstance(views, slice) else np.asarray(views)]
+        except IndexError:
+            index = np.empty(0, int)
+        if index.ndim != 1 or not index.size:
+            raise ValueError(
+                f"subset takes a slice, a list of indices or one boolean a view, of {count} views and at least one of "
+                f"them; got {views}"
+            )
+        made = copy.deepcopy(self)  # what a geometry must be holds for its views; they need not all see the image
+        made.geometry = self.geometry.views(index)
+        made.codomain = Space(made.geometry.shape)
+        made._norm = None
+        return made
 
     def projector(self, device: torch.device) -> Projector:
         """What computes the products of tensors on `device`."""
         backend = self.backend or default_backend(device)
         if backend not in self._projectors:
             views, shape = self.geometry.general(), self.domain.shape
-            made = make_projector(views, shape, self.pixel_size, self.slice_thickness, backend)
+            made = make_projector(views, shape, self.pixel_size, self.slice_thickness, backend, shape[0])
             self._projectors[backend] = made
         return self._projectors[backend]
 
@@ -95,6 +103,8 @@ class XRay(External):
         return x.reshape(*self.codomain.batch(y), *self.domain.shape)
 
     def _run(self, which: str, x: Tensor, space: Space) -> Tensor:
+        if x.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{self} takes float32 or float64; got {x.dtype}: convert the tensor by .float()")
         projector = self.projector(x.device)
         flat = x.detach().reshape(math.prod(space.batch(x)), *space.shape).contiguous()
         if (self.backend or default_backend(x.device)) == "numba":
@@ -124,9 +134,12 @@ def default_backend(device: torch.device) -> Backend:
 
 
 def make_projector(
-    views: Views2D | Views3D, shape: tuple[int, ...], pixel: float, thickness: float, backend: Backend
+    views: Views2D | Views3D, shape: tuple[int, ...], pixel: float, thickness: float, backend: Backend, depth: int
 ) -> Projector:
-    """What computes the products of a backend for these views of an image of `shape`."""
+    """What computes the products of a backend for these views of an image of `shape`.
+
+    The products of parts of a volume add up to those of the whole: `depth` is how many slices that has.
+    """
     if backend == "triton":
         if isinstance(views, Views2D) and views.parallel:
             from invreg.operators.tomography.gpu_parallel import TritonParallelProjector
@@ -147,11 +160,11 @@ def make_projector(
         from invreg.operators.tomography.fan import FanProjector
 
         return FanProjector(views, shape, pixel)
-    if views.upright:
-        if views.parallel:
-            from invreg.operators.tomography.slices import SlicesProjector
+    if views.upright and views.parallel:
+        from invreg.operators.tomography.slices import SlicesProjector
 
-            return SlicesProjector(views, shape, pixel, thickness)
+        return SlicesProjector(views, shape, pixel, thickness)
+    if views.upright and depth > 1:  # a slice alone has no neighbours, without which sharpened rows overshoot by 20 %
         from invreg.operators.tomography.cone import ConeProjector
 
         return ConeProjector(views, shape, pixel, thickness)
