@@ -96,6 +96,8 @@ def survey(config: "Config", clock: Clock) -> Survey:
     with clock("read"):
         stored = load(config, rows)
     raw = _plane(stored)
+    if raw.kind != "line integrals" and not (raw.projections > 0).any():
+        raise InputError(f"{path}: no {raw.kind} above 0 in the rows looked at; nothing was measured there")
     with clock("correct"):
         scan = corrected(config, raw, config.correct.centre)
     try:

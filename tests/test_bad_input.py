@@ -136,6 +136,11 @@ def test_negative_counts(refused, tmp_path):
     assert "1 negative counts, down to -4" in refused(changed(tmp_path, data=data))
 
 
+def test_no_counts_at_all(refused, tmp_path):
+    data = np.zeros_like(scans.arrays()["data"])
+    assert "no counts above 0 in the rows looked at" in refused(changed(tmp_path, data=data))
+
+
 def test_many_nan_pixels(refused, tmp_path):
     data = scans.arrays()["data"]
     data[:10] = np.nan

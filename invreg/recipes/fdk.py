@@ -1,5 +1,6 @@
 """The volume of a whole cone beam by Feldkamp, Davis and Kress."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 from invreg.io import InputError
 from invreg.memory import budget
 from invreg.operators import XRay
-from invreg.operators.tomography.streaming import fdk_by_slabs
+from invreg.operators.tomography.streaming import TooLittleMemory, fdk_by_slabs
 from invreg.recipes.base import Progress, Recipe, Reconstruction
 
 if TYPE_CHECKING:
@@ -31,12 +32,10 @@ def run(A: XRay, y: Any, config: "Config", std: Tensor, progress: Progress) -> R
             device=c.device,
             progress=lambda share: progress({"stage": "back-projection", "share": share}),
         )
-    except ValueError as error:  # not even a slice fits
+    except TooLittleMemory as error:
         raise InputError(f"compute.memory: {error}") from None
-    if not np.isfinite(x).all():
-        return Reconstruction(
-            torch.from_numpy(x), "nonfinite", "broke down: not a finite number; check the measurement"
-        )
+    except ValueError as error:  # values that are not finite
+        return Reconstruction(torch.full(A.domain.shape, math.nan), "nonfinite", f"broke down: {error}")
     told = f"cone-beam filtered back-projection (FDK, {config.fbp.filter} filter) in one pass"
     return Reconstruction(torch.from_numpy(x), "converged", told)
 

@@ -27,6 +27,10 @@ MARGIN = 8  # detector rows and slices beyond a shadow that interpolation may re
 Progress = Callable[[float], object]
 
 
+class TooLittleMemory(ValueError):
+    """`max_memory` does not hold one slice and one view."""
+
+
 @dataclass(frozen=True)
 class Slab:
     """Some slices of a volume, the detector rows on which they may be seen, and the views of these rows alone."""
@@ -163,7 +167,7 @@ def plan(A: XRay, max_memory: float, copies: int = COPIES) -> tuple[list[Slab], 
     group = int(min(count, max_memory / (2 * one_row * tallest)))
     if not slabs or group < 1:
         least = 2 * max(one_slice, one_row * tallest)
-        raise ValueError(
+        raise TooLittleMemory(
             f"max_memory = {max_memory / 1e6:.4g} MB is too little for slices of {h} x {w} and views of "
             f"{rows} x {columns}; it takes at least {least / 1e6:.4g} MB"
         )
