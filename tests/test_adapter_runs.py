@@ -93,13 +93,19 @@ SAME = {
 }
 
 
+def argument(case: Term) -> torch.Tensor:
+    real, imaginary = (uniform(*case.shape, low=-1, seed=seed) for seed in (5, 6))
+    return torch.complex(real, imaginary) if case.complex else real
+
+
 @every(FUNCTIONALS)
 def test_functionals_come_back_from_odl_as_they_went(case: Term, odl_):
     """By way of a space of weight 2.5, whose gradients, proximal maps and conjugates are others."""
     import odl
 
-    f, x = case.build(torch.device("cpu")), uniform(*case.shape, low=-1, seed=5)
-    back = odl_.from_functional(odl_.to_functional(f, odl.rn(case.shape, weighting=2.5)))
+    f, x = case.build(torch.device("cpu")), argument(case)
+    space = (odl.cn if case.complex else odl.rn)(case.shape, weighting=2.5)
+    back = odl_.from_functional(odl_.to_functional(f, space))
     for name, answer in SAME.items():
         if not {name, "conj_prox" if name == "conj" else name} & set(case.lacks):
             torch.testing.assert_close(answer(back, x), answer(f, x), rtol=1e-9, atol=1e-9)
@@ -107,7 +113,7 @@ def test_functionals_come_back_from_odl_as_they_went(case: Term, odl_):
 
 @every(FUNCTIONALS)
 def test_functionals_are_deepinv_priors(case: Term, dinv):
-    f, x = case.build(torch.device("cpu")), uniform(*case.shape, low=-1, seed=5)
+    f, x = case.build(torch.device("cpu")), argument(case)
     prior, batch = dinv.to_prior(f), x.expand(3, 1, *case.shape)
     steps = torch.tensor([0.1, 0.7, 5.0], dtype=torch.float64)
     if "forward" not in case.lacks:

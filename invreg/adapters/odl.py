@@ -90,7 +90,7 @@ class FromODLFunctional(Functional):
         self.ndim = len(self.space.shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _map(self.functional, x.double(), self.space, Space(()))
+        return self._value(self.functional, x)
 
     def grad(self, x: Tensor) -> Tensor:
         try:
@@ -108,13 +108,17 @@ class FromODLFunctional(Functional):
 
     def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
         try:
-            return _map(self.functional.convex_conj, u.double() / self.weight, self.space, Space(()))
+            return self._value(self.functional.convex_conj, u / self.weight)
         except NotImplementedError:
             return super().conj(u, bound)
 
     def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
         c, conjugate = self.weight, self.functional.convex_conj
         return c * self._stepwise(lambda t: conjugate.proximal(t / c), u / c, step)
+
+    def _value(self, functional: odl.functionals.Functional, x: Tensor) -> Tensor:
+        precise = x.to(torch.complex128 if x.is_complex() else torch.float64)
+        return _map(functional, precise, self.space, Space(())).real
 
     def _stepwise(self, factory: Callable[[float], odl.Operator], x: Tensor, step: Tensor | float) -> Tensor:
         batch = self.space.batch(x)

@@ -36,7 +36,7 @@ class _ToDistance(deepinv.optim.Distance):
         return f
 
     def fn(self, x: Tensor, y: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.of(y)(x).to(x.dtype).reshape(len(x), -1).sum(1)
+        return self.of(y)(x).to(x.real.dtype).reshape(len(x), -1).sum(1)
 
     def grad(self, x: Tensor, y: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self.of(y).grad(x)

@@ -54,7 +54,7 @@ class _ToPrior(deepinv.optim.Prior):
         self.explicit_prior = True
 
     def fn(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.f(x).to(x.dtype).reshape(len(x), -1).sum(1)
+        return self.f(x).to(x.real.dtype).reshape(len(x), -1).sum(1)
 
     def grad(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self.f.grad(x)
