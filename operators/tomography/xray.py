@@ -40,8 +40,8 @@ class XRay(External):
       of the CPU, and gpu.py for all others, with those of joseph.py.
     - "astra", on a GPU with astra-toolbox installed (GPL-3): its own kernels, whose pair is not exactly matched.
 
-    The averages over bins are sharpened where bins are narrower than what pixels and interpolation spread, so beside the
-    edge of an image without negative values they may fall below 0, by some 2 % of the largest.
+    The averages over bins are sharpened where bins are narrower than what pixels and interpolation spread, so beside
+    the edge of an image without negative values they may fall below 0, by some 2 % of the largest.
 
     Raises ValueError for a source inside the image, a detector that the image's shadow misses in all views, sizes
     that do not go with the geometry's unit, and a backend that cannot do what is asked.
