@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from invreg.operators import ConeBeam, FanBeam2D, Parallel2D, Parallel3D, Views2D, Views3D, XRay, helix
 from invreg.operators.tomography.geometry3d import tilted_from_upright
@@ -70,6 +71,14 @@ def test_a_tilt_turns_the_detector_about_the_central_ray():
     about_u = replace(CONE, tilt=(0.1, 0.0, 0.0)).general()  # the upper edge leans away from the source
     lean = (about_u.v * np.stack([-np.sin(ANGLES), np.cos(ANGLES), 0 * ANGLES], 1)).sum(1)
     np.testing.assert_allclose(lean, 0.9 * np.sin(0.1))
+    # three turns one after the other about axes that stay, in the frame of columns, rows and central ray
+    frame = np.stack([straight.u[0] / 0.7, straight.v[0] / 0.9, -straight.source[0] / 20.0], axis=1)
+    turn = Rotation.from_euler("xyz", [0.2, -0.3, 0.1]).as_matrix()
+    np.testing.assert_allclose(tilted.u[0] / 0.7, frame @ turn[:, 0], atol=1e-12)
+    np.testing.assert_allclose(tilted.v[0] / 0.9, frame @ turn[:, 1], atol=1e-12)
+    about_v = replace(CONE, tilt=(0.0, 0.1, 0.0)).general()  # the last column leans towards the source
+    lean = (about_v.u * np.stack([-np.sin(ANGLES), np.cos(ANGLES), 0 * ANGLES], 1)).sum(1)
+    np.testing.assert_allclose(lean, -0.7 * np.sin(0.1))
     places = tilted_from_upright(g)  # the ray through an upright bin meets the tilted detector there
     for row, column in [(0, 0), (4, 2), (1, 8)]:
         hit = tilted.points(places[row, column, :1], places[row, column, 1:])[:, 0, 0] - tilted.source

@@ -94,10 +94,11 @@ class ConeBeam:
     `row_centre` (fractional positions, default the middle); other values are a detector offset.
 
     angles, unit as in Parallel2D; pitch: distance of columns, row_pitch: of rows (default the same), on the
-    detector. tilt: turns of the detector in radians about its columns' direction, about its rows' direction and
-    about its normal, in that order, around that point. curved: the detector is a cylinder about the line through the
-    source along z, as in clinical scanners (no tilt then). heights: (view,), see `helix`. Raises ValueError as
-    FanBeam2D does, for heights that do not fit the angles and for a tilt of a right angle or more.
+    detector. tilt: turns of the detector in radians about its columns' direction (the upper edge moves away from
+    the source), about that of its rows (the last column moves towards the source) and about its normal (columns turn
+    up), in that order, about axes that stay, around that point. curved: the detector is a cylinder about the line
+    through the source along z, as in clinical scanners (no tilt then). heights: (view,), see `helix`. Raises
+    ValueError as FanBeam2D does, for heights that do not fit the angles and for a tilt of a right angle or more.
     """
 
     angles: Array
