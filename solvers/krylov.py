@@ -28,6 +28,14 @@ class CGLS(Solver):
     A: Linear
     y: Tensor
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.A, Linear):
+            raise TypeError(
+                f"CGLS takes a linear A; got {self.A}, which has no adjoint: use its derivative at an estimate as a "
+                "Linear, or descend the gradient of |A(x) - y|^2, with torch.optim say"
+            )
+        self.A.codomain.check(self.y, self.A, "y of CGLS, of ")
+
     def init(self, x0: Tensor) -> CGLSState:
         residual = self.y - self.A(x0)
         gradient = self.A.adjoint(residual)

@@ -442,7 +442,12 @@ _NOT_CONVEX = {
     "conj": "not convex",
     "conj_prox": "not convex",
 }
-_NO_PROX = {"prox": "no closed form, not convex", "conj": "not convex", "conj_prox": "not convex"}
+_NO_PROX = {
+    "convexity": "not convex",
+    "prox": "no closed form, not convex",
+    "conj": "not convex",
+    "conj_prox": "not convex",
+}
 
 
 def _spectrum(f: Tensor, g: Tensor) -> Tensor:
