@@ -18,11 +18,13 @@ class Functional(nn.Module):
     A member defines what it has of `forward`, `grad`, `prox`, `conj`, `conj_prox` and `lipschitz`; asking for
     what it lacks raises `TypeError`, which says what to use instead. A `step` is a number or a (*batch,) tensor.
 
-    A member that is not convex says so by `convex` = False and names by `instead` what convex solvers take.
+    A member that is not convex says so by `convex` = False and names by `instead` what convex solvers take. One whose
+    gradient is affine, hence known from two products, says so by `quadratic`.
     """
 
     ndim: int = 2
     convex: bool = True
+    quadratic: bool = False
     instead: str = "a convex term"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,7 +112,7 @@ class Weighted(Functional):
         super().__init__()
         self.register_buffer("weight", positive_weight(f, weight))
         self.f = f
-        self.ndim, self.convex, self.instead = f.ndim, f.convex, f.instead
+        self.ndim, self.convex, self.quadratic, self.instead = f.ndim, f.convex, f.quadratic, f.instead
 
     @property
     def name(self) -> str:
@@ -187,6 +189,7 @@ class Precomposed(Functional):
         self.f, self.K = f, K
         self.ndim = len(K.domain.shape)
         self.convex, self.instead = f.convex and isinstance(K, Linear), f.instead
+        self.quadratic = f.quadratic and isinstance(K, Linear)
 
     @property
     def name(self) -> str:
