@@ -22,6 +22,7 @@ class CorrelatedGaussian(Likelihood):
     Raises ValueError for a spectrum of another shape, not positive, or not even.
     """
 
+    quadratic = True
     weights: Tensor  # 1 / spectrum
     multiplicity: Tensor  # how often a frequency of the half grid occurs in the whole one
 
