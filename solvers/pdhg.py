@@ -54,7 +54,8 @@ class PDHG(Solver):
     norms: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = self.objective.terms if isinstance(self.objective, Sum) else list(self.objective)
+        objective = [self.objective] if isinstance(self.objective, Sum) else self.objective
+        terms = [term for f in objective for term in (f.terms if isinstance(f, Sum) else [f])]
         blocks = tuple(t for t in terms if isinstance(t, Precomposed))
         simple = [t for t in terms if not isinstance(t, Precomposed)]
         for t in blocks:

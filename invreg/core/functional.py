@@ -181,3 +181,6 @@ class Precomposed(Functional):
 
     def __rmul__(self, weight: Tensor | float) -> "Precomposed":
         return Precomposed(weight * self.f, self.K)
+
+    def __matmul__(self, K: Any) -> "Precomposed":
+        return Precomposed(self.f, self.K @ K) if isinstance(K, Operator) else NotImplemented
