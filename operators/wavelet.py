@@ -3,6 +3,7 @@
 import math
 from itertools import product
 from types import EllipsisType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +92,8 @@ def scaling_filter(name: str) -> list[float]:
     inside = np.where(abs(inside) < 1, inside, 1 / inside)
     choices = product((False, True), repeat=len(inside)) if family == "sym" else [(False,) * len(inside)]
     filters: list[Filter] = [_from_roots(np.where(choice, 1 / inside, inside), moments) for choice in choices]
-    return list(map(float, min(filters, key=_bend)))
+    best: Filter = min(filters, key=_bend)
+    return [float(h) for h in best]
 
 
 def _from_roots(roots: npt.NDArray[np.complex128], moments: int) -> Filter:
@@ -103,7 +105,7 @@ def _from_roots(roots: npt.NDArray[np.complex128], moments: int) -> Filter:
     return h * (math.sqrt(2) / h.sum())
 
 
-def _bend(h: Filter) -> float:
+def _bend(h: Any) -> float:
     """How far the phase of a filter is from a linear one, over all frequencies."""
     w = np.linspace(0, np.pi, 257)[:-1]
     H = np.exp(-1j * np.outer(w, np.arange(h.size))) @ h

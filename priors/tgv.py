@@ -33,9 +33,9 @@ class TGV(Sum):
     def __init__(self, shape: tuple[int, ...], alpha0: float = 2.0, alpha1: float = 1.0) -> None:
         if not 0 < alpha0 < float("inf") or not 0 < alpha1 < float("inf"):
             raise ValueError(f"TGV takes finite alpha0 > 0 and alpha1 > 0; got alpha0={alpha0}, alpha1={alpha1}")
+        E = SymmetrisedGradient(shape)
         stack = (1 + len(shape), *shape)
         image, field = Component(stack, 0), Component(stack, slice(1, None))
-        E = SymmetrisedGradient(shape)
         known = torch.ones(E.domain.shape, dtype=torch.bool)
         for axis in range(len(shape)):
             known[axis].select(axis, -1).fill_(False)
