@@ -114,8 +114,10 @@ def _bend(h: Any) -> float:
 
 
 def _folded(f: list[float], n: int) -> list[float]:
-    """A filter on a circle of n points, shorter than itself: its taps add up where they meet."""
-    return f if len(f) <= n else [math.fsum(f[m::n]) for m in range(n)]
+    """A filter on a circle of n points, shorter than itself: its taps add up where they meet, about its middle."""
+    if len(f) <= n:
+        return f
+    return [math.fsum(f[m] for m in range(len(f)) if (m - len(f) // 2 + n // 2 - k) % n == 0) for k in range(n)]
 
 
 def _analyse(x: Tensor, axis: int, low: list[float], high: list[float]) -> Tensor:

@@ -39,6 +39,7 @@ class Simplex(Functional):
 
     def _project(self, x: Tensor, size: Tensor | float) -> Tensor:
         """max(x - t, 0) with the t at which it sums to `size`: the largest of the means over the k largest channels."""
+        x = x - x.amax(-self.ndim, keepdim=True)  # so that the round-off is that of the size, not of x
         ordered = x.sort(-self.ndim, descending=True).values
         k = torch.arange(1, x.shape[-self.ndim] + 1, dtype=x.dtype, device=x.device)
         means = (ordered.cumsum(-self.ndim) - size) / k.reshape(-1, *(1,) * (self.ndim - 1))
