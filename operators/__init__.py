@@ -31,7 +31,9 @@ from invreg.operators.photon_transfer import detector_noise
 from invreg.operators.radiometry import Radiometry, noise_from_snr
 from invreg.operators.resample import Downsample, Resize, Upsample
 from invreg.operators.satellite import Satellite
+from invreg.operators.semi_orthogonal import Component, SemiOrthogonal
 from invreg.operators.space_variant import ProductConvolution, TiledBlur
+from invreg.operators.symmetrised_gradient import SymmetrisedGradient
 from invreg.operators.tomography import (
     ConeBeam,
     FanBeam2D,
@@ -51,6 +53,7 @@ from invreg.operators.tomography import (
     to_astra,
 )
 from invreg.operators.tomography import plot as plot_geometry
+from invreg.operators.wavelet import Wavelet
 
 __all__ = [
     "INSTRUMENTS",
@@ -58,6 +61,7 @@ __all__ = [
     "Ball",
     "Band",
     "Blur",
+    "Component",
     "ConeBeam",
     "CorrelatedGaussian",
     "Downsample",
@@ -83,12 +87,15 @@ __all__ = [
     "Resize",
     "Satellite",
     "Saturated",
+    "SemiOrthogonal",
     "StudentT",
+    "SymmetrisedGradient",
     "TiledBlur",
     "ToeplitzNormal",
     "Upsample",
     "Views2D",
     "Views3D",
+    "Wavelet",
     "WeightedLeastSquares",
     "XRay",
     "affine_noise",

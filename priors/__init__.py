@@ -3,8 +3,26 @@
 if __name__ != "invreg.priors":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.priors, not priors")
 
+from invreg.priors.l1 import L1
+from invreg.priors.l2 import SquaredL2
 from invreg.priors.norms import GroupL1
+from invreg.priors.nuclear import NuclearNorm
 from invreg.priors.sets import Box, NonNegative
+from invreg.priors.simplex import Simplex
+from invreg.priors.tgv import TGV
+from invreg.priors.through import Through
 from invreg.priors.tv import TV, SpaceVariantTV
 
-__all__ = ["TV", "Box", "GroupL1", "NonNegative", "SpaceVariantTV"]
+__all__ = [
+    "L1",
+    "TGV",
+    "TV",
+    "Box",
+    "GroupL1",
+    "NonNegative",
+    "NuclearNorm",
+    "Simplex",
+    "SpaceVariantTV",
+    "SquaredL2",
+    "Through",
+]

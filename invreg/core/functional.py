@@ -219,6 +219,9 @@ class Precomposed(Functional):
     def __rmul__(self, weight: Tensor | float) -> "Precomposed":
         return Precomposed(positive_weight(self, weight) * self.f, self.K)
 
+    def __matmul__(self, K: Any) -> "Precomposed":
+        return Precomposed(self.f, self.K @ K) if isinstance(K, Operator) else NotImplemented
+
 
 def positive_weight(f: Functional, weight: Any) -> Tensor:
     """The weight of f in float64. Raises TypeError and ValueError as `Weighted` says."""

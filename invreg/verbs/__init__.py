@@ -1,6 +1,7 @@
 """The verbs of the command line. A new one is a file here and a line in VERBS."""
 
 from invreg.verbs.base import Verb
+from invreg.verbs.data import VERB as DATA
 from invreg.verbs.doctor import VERB as DOCTOR
 from invreg.verbs.info import VERB as INFO
 from invreg.verbs.plan import VERB as PLAN
@@ -11,6 +12,7 @@ from invreg.verbs.simulate import VERB as SIMULATE
 VERBS: dict[str, Verb] = {
     "reconstruct": RECONSTRUCT,
     "simulate": SIMULATE,
+    "data": DATA,
     "info": INFO,
     "plan": PLAN,
     "recipes": RECIPES,
