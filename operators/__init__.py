@@ -4,6 +4,7 @@ if __name__ != "invreg.operators":  # found as a top-level package, from the che
     raise ImportError("import invreg.operators, not operators")
 
 from invreg.operators import psf
+from invreg.operators.bessel import BesselPotential
 from invreg.operators.blur import Blur
 from invreg.operators.fourier import FourierSampling, random_lines
 from invreg.operators.gradient import Gradient, Laplacian
@@ -20,6 +21,7 @@ from invreg.operators.likelihoods import (
     PoissonGaussian,
     PoissonTransmission,
     Saturated,
+    Sobolev,
     StudentT,
     WeightedLeastSquares,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "MTF",
     "Ball",
     "Band",
+    "BesselPotential",
     "Blur",
     "ConeBeam",
     "CorrelatedGaussian",
@@ -83,6 +86,7 @@ __all__ = [
     "Resize",
     "Satellite",
     "Saturated",
+    "Sobolev",
     "StudentT",
     "TiledBlur",
     "ToeplitzNormal",

@@ -5,6 +5,7 @@ if __name__ != "invreg.solvers":  # found as a top-level package, from the check
 
 from invreg.solvers.choose import Choice, discrepancy
 from invreg.solvers.krylov import CGLS
+from invreg.solvers.landweber import Landweber
 from invreg.solvers.pdhg import PDHG
 
-__all__ = ["CGLS", "PDHG", "Choice", "discrepancy"]
+__all__ = ["CGLS", "PDHG", "Choice", "Landweber", "discrepancy"]
