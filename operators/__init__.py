@@ -27,6 +27,7 @@ from invreg.operators.likelihoods import (
 )
 from invreg.operators.mask import Mask, random_mask
 from invreg.operators.mtf import MTF
+from invreg.operators.noise_colour import SobolevOrder, sobolev_order
 from invreg.operators.noise_levels import affine_noise, white_noise_std
 from invreg.operators.pansharpening import PanMultispectral
 from invreg.operators.photon_transfer import detector_noise
@@ -87,6 +88,7 @@ __all__ = [
     "Satellite",
     "Saturated",
     "Sobolev",
+    "SobolevOrder",
     "StudentT",
     "TiledBlur",
     "ToeplitzNormal",
@@ -109,6 +111,7 @@ __all__ = [
     "psf",
     "random_lines",
     "random_mask",
+    "sobolev_order",
     "to_astra",
     "white_noise_std",
 ]
