@@ -11,7 +11,6 @@ from invreg.recipes.base import Order
 if TYPE_CHECKING:
     from invreg.recipes.config import Config
 
-HIGHEST = 1.4  # below 3/2, where the ends of the detector would outweigh it
 # of the Nyquist frequency: below it signal that the model leaves may be as strong as the noise
 BAND = (0.25, 1.0)
 
@@ -22,7 +21,11 @@ def sobolev(y: Tensor, s: float) -> Sobolev:
 
 
 def order_of(config: "Config", residual: Tensor | None, y: Tensor) -> Order | None:
-    """The order that the settings give, or that of a residual (row, angle, detector). None where y is not finite."""
+    """The order that the settings give, or that of a residual (row, angle, detector), at most 0.
+
+    For red noise, s > 0, the matched misfit gave no better images than least squares beside total variation, which
+    smooths what it would weigh more (docs/sobolev.md). None where y is not finite.
+    """
     if not bool(y.isfinite().all()):
         return None  # least squares goes on to say so
     if config.misfit.s != "auto":
@@ -33,6 +36,6 @@ def order_of(config: "Config", residual: Tensor | None, y: Tensor) -> Order | No
     except ValueError as error:
         raise InputError(f"misfit.s = auto finds no colour of the noise ({error}); give --s a number") from None
     reason = f"{found.s:.2f} +- {found.error:.2f} from the spectrum of a least-squares residual along the detector"
-    if found.s > HIGHEST:
-        return Order(HIGHEST, f"the most that reflection at the ends of the detector allows; {reason}")
+    if found.s > 0:
+        return Order(0.0, f"least squares, which serves red noise as well: {reason}")
     return Order(found.s, reason)
