@@ -18,6 +18,7 @@ from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Ope
 from invreg.operators import (
     MTF,
     Ball,
+    BesselPotential,
     Blur,
     Component,
     ConeBeam,
@@ -42,6 +43,7 @@ from invreg.operators import (
     ProductConvolution,
     Resize,
     Saturated,
+    Sobolev,
     StudentT,
     SymmetrisedGradient,
     TiledBlur,
@@ -66,7 +68,7 @@ from invreg.priors import (
     SquaredL2,
     Through,
 )
-from invreg.solvers import ADMM, CG, CGLS, PDHG
+from invreg.solvers import ADMM, CG, CGLS, PDHG, Landweber
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,9 @@ LINEAR = [
     Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
+    Member("BesselPotential", lambda: BesselPotential((5, 6), 0.7, length=(2.0, 3.0))),
+    Member("BesselPotential, cosine", lambda: BesselPotential((3, 4, 5), -0.5, boundary="cosine")),
+    Member("BesselPotential, one axis", lambda: BesselPotential((4, 7), 1.0, alpha=0.2, axes=-2)),
     Member("Blur, periodic", lambda: Blur(uniform(3, 4, low=-1), (7, 6))),
     Member("Blur, periodic, wrapped", lambda: Blur(uniform(6, 9), (5, 5))),
     Member("Blur, zero", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "zero")),
@@ -473,6 +478,8 @@ _NO_PROX = {
     "conj": "not convex",
     "conj_prox": "not convex",
 }
+_PADDED = dict.fromkeys(("prox", "conj", "conj_prox", "firmness"), "not diagonal: its gradient is")
+_NO_PROX = {"prox": "no closed form, not convex", "conj": "not convex", "conj_prox": "not convex"}
 
 
 def _spectrum(f: Tensor, g: Tensor) -> Tensor:
@@ -485,6 +492,11 @@ LIKELIHOODS: list[Term] = [
     Term("WeightedLeastSquares, affine", lambda: WeightedLeastSquares.from_affine_noise(_Y, 0.3, 0.2)),
     Term("CorrelatedGaussian", lambda: CorrelatedGaussian(_Y, _spectrum)),
     Term("CorrelatedGaussian, odd", lambda: CorrelatedGaussian(uniform(3, 5), _spectrum), shape=(3, 5)),
+    Term("Sobolev", lambda: Sobolev(_Y, 0.7, length=(2.0, 3.0), std=0.3)),
+    Term("Sobolev, homogeneous", lambda: Sobolev(uniform(3, 5), -1.0, alpha=0.0, normalise=True, std=0.3),
+         shape=(3, 5)),
+    Term("Sobolev, cosine", lambda: Sobolev(_Y, 1.2, boundary="cosine", normalise=True, std=0.3)),
+    Term("Sobolev, cosine, one axis", lambda: Sobolev(_Y, -0.6, boundary="cosine", alpha=0.3, axes=-2, std=0.3)),
     Term("HeteroscedasticGaussian", lambda: HeteroscedasticGaussian(_Y, 0.3, 0.2), _NO_PROX, inside=torch.abs),
     Term("HeteroscedasticGaussian, saturated", lambda: HeteroscedasticGaussian(_Y, 0.3, 0.2, saturated=_Y > 0.5),
          _NO_PROX, inside=torch.abs),
@@ -505,6 +517,8 @@ LIKELIHOODS: list[Term] = [
 
 FUNCTIONALS: list[Term] = [
     *LIKELIHOODS,
+    Term("Sobolev, padded", lambda: Sobolev(_Y, 0.4, boundary="padded", axes=-1), _PADDED),
+    Term("Sobolev, padded, both axes", lambda: Sobolev(_Y, -0.5, boundary="padded"), _PADDED),
     Term("LeastSquares, complex", lambda: LeastSquares(_coils(*_SHAPE)), complex=True),
     Term("WeightedLeastSquares, complex", lambda: WeightedLeastSquares(_coils(*_SHAPE), _MAP), complex=True),
     Term("GroupL1, complex", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD, complex=True),
@@ -603,6 +617,13 @@ def _cg(case: Method) -> Solver:
 
 
 _SHARP = torch.tensor([[0.1, 0.2, 0.1], [0.0, 1.0, -0.1], [0.2, 0.1, 0.0]], dtype=torch.float64)
+
+
+def _landweber(case: Method, metric: Linear | None = None) -> Solver:
+    return Landweber(WeightedLeastSquares(case.y, case.weights.to(case.y).expand_as(case.y)) @ case.A, metric=metric)
+
+
+_SHARP = Blur(torch.tensor([[0.0, 0.1, 0.05], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]], dtype=torch.float64), (8, 9))
 _ALL = torch.ones(7, 11, dtype=torch.float64)
 _IMAGE = torch.ones(8, 9, dtype=torch.float64)
 _VIEWS = 2 * uniform(7, 11, seed=4)
@@ -619,4 +640,7 @@ SOLVERS = [
     # the ray transform's small singular values, squared, would take it too many steps
     Method("CG", _cg, uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=Blur(_SHARP, (8, 9), "reflect")),
     Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
-]
+    Method("Landweber", _landweber, 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
+    Method("Landweber, metric", lambda case: _landweber(case, BesselPotential((8, 9), 0.3)),
+           2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
+]  # fmt: skip

@@ -31,6 +31,12 @@ SETTINGS = {
     "--rows": ("data.rows", "A:B", "the rows (slices) from A to B, counted from 0, B not included"),
     "--size": ("image.size", "N", "pixels on a side of the image, which spans the detector (default its bins)"),
     "--lambda": ("prior.lambda", "X|auto", "weight of the prior (default auto: chosen from the noise)"),
+    "--misfit": (
+        "misfit.kind",
+        "KIND",
+        '"least squares" (default) or sobolev, for noise correlated along the detector',
+    ),
+    "--s": ("misfit.s", "S|auto", "order of the Sobolev misfit, < 1.5 (default auto: found in the noise)"),
     "--centre": ("correct.centre", "X|auto", "bin of the rotation axis (default auto: found)"),
     "--device": ("compute.device", "NAME", "cpu or cuda (default cpu)"),
     "--angles": ("data.angles", "FILE", "text file of angles, one a projection"),

@@ -35,6 +35,8 @@ def run(args: argparse.Namespace, started: float) -> int:
     print(f"{file.name}, {config.recipe}: {done.words}")
     if done.weight is not None:
         print(f"lambda {done.weight:.4g}: {done.reason}")
+    if done.misfit is not None:
+        print(f"misfit sobolev, s {done.misfit['s']:.3g}: {done.misfit['reason']}")
     if done.metrics:
         print("against the truth: " + ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items()))
     for warning in done.warnings:
