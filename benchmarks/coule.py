@@ -4,9 +4,9 @@
     python benchmarks/coule.py table RESULTS
 
 256 x 256 phantoms; fan beam of 512 bins, source 1800 and detector 500 pixels from the axis, views over 180 degrees;
-|noise| a fraction of |y|. The sinograms come from ASTRA's strip projector, so that data and reconstruction are
-of different models. Every method's lambda (iterations, filter) is tuned for each setting on TUNE images of the training part by mean
-SSIM, eta of the weights once for each source of them at 60 views and 1 %. Figures are means and standard
+|noise| a fraction of |y|. The sinograms come from ASTRA's strip projector, so that data and reconstruction are of
+different models. Every method's lambda (iterations, filter) is tuned for each setting on TUNE images of the training
+part by mean SSIM, eta of the weights once for each source of them at 60 views and 1 %. Figures are means and standard
 deviations over all 30 images of the test part. NETS holds `alpha_1`, `alpha_0.5` and `alpha_0`, folders that
 `invreg train svtv-weights` wrote. A setting whose figures RESULTS (JSON, one line a method) holds is not run again.
 """
