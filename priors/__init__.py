@@ -6,5 +6,6 @@ if __name__ != "invreg.priors":  # found as a top-level package, from the checko
 from invreg.priors.norms import GroupL1
 from invreg.priors.sets import Box, NonNegative
 from invreg.priors.tv import TV, SpaceVariantTV
+from invreg.priors.unet import ResidualUNet
 
-__all__ = ["TV", "Box", "GroupL1", "NonNegative", "SpaceVariantTV"]
+__all__ = ["TV", "Box", "GroupL1", "NonNegative", "ResidualUNet", "SpaceVariantTV"]
