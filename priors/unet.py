@@ -1,5 +1,7 @@
 """A residual U-Net, which turns a first reconstruction into a better image."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +27,7 @@ class ResidualUNet(nn.Module):
         self.channels, self.widths = channels, tuple(widths)
         first = [channels, *widths[:-1]]
         self.down = nn.ModuleList(_Block(n, m) for n, m in zip(first, widths, strict=True))
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.rise = nn.ModuleList(_convolution(m, n) for n, m in pairs)
         self.up = nn.ModuleList(_Block(2 * n, n) for n, _ in pairs)
         self.head = nn.Conv2d(widths[0], channels, 1, bias=False)

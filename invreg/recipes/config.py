@@ -60,6 +60,9 @@ class Prior(Section):
         "auto", description='the step between pixels that counts as an edge, > 0 in 1/length, or "auto"'
     )
     p: float = Field(0.5, ge=0, le=1, description="a number from 0 (edges free) to 1 (plain total variation)")
+    weights: str | None = Field(
+        None, description="a network of invreg train svtv-weights, whose image tells the edges in the recipe svtv"
+    )
 
 
 class Solver(Section):
@@ -184,7 +187,10 @@ def _relative_to(folder: Path, config: Config, told: set[str]) -> Config:
         for key in ("file", "angles")
         if (name := getattr(config.data, key)) is not None and f"data.{key}" not in told
     }
-    return config.model_copy(update={"data": config.data.model_copy(update=paths)})
+    update: dict[str, Section] = {"data": config.data.model_copy(update=paths)}
+    if config.prior.weights is not None and "prior.weights" not in told:
+        update["prior"] = config.prior.model_copy(update={"weights": str(folder / config.prior.weights)})
+    return config.model_copy(update=update)
 
 
 def _say(error: Any, source: str, origin: dict[str, str], valid: dict[str, tuple[Any, str]]) -> str:

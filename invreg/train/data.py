@@ -20,7 +20,7 @@ NAMED = 3  # files that a sentence names
 
 
 class ImageFolder:
-    """The images of all files in a folder and its subfolders: PNG, JPEG, TIFF, DICOM, NPY and all that read_image reads.
+    """The images of all files in a folder and its subfolders: PNG, JPEG, TIFF, DICOM, NPY and all of read_image.
 
     Values are scaled to [0, 1] and clipped: by `data.window` (in the unit of the file, such as HU), by
     `data.percentiles` of each image, or else by the bit depth; floating-point values without either must lie in [0, 1].
@@ -114,7 +114,7 @@ class ImageFolder:
         else:
             unit = f" {image.quantity}" if image.quantity else ""
             raise InputError(
-                f"{path}: values from {stack.min():g} to {stack.max():g}{unit}, which no bit depth scales to [0, 1]; say "
+                f"{path}: values from {stack.min():g} to {stack.max():g}{unit}, which no bit depth scales; say "
                 "which values become 0 and 1, such as --set data.window=[-1000,1000], or --set data.percentiles=[0,100]"
             )
         stack = ((stack - low) / max(high - low, np.finfo(np.float32).tiny)).clip(0, 1)

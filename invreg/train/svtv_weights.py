@@ -72,7 +72,7 @@ class EdgeTask:
     def batch(self, draws: Sequence[torch.Generator], device: torch.device) -> tuple[Tensor, Tensor]:
         """Filtered back-projections and truths, (item, channel, side, side)."""
         items = self.images.train
-        truths, views, shares, seeds = [], [], [], []
+        truths, views, shares = [], [], []
         counts = self.scans.geometry.counts
         for generator in draws:
             image = self.images[items[int(torch.randint(len(items), (), generator=generator))]]
@@ -140,8 +140,11 @@ class EdgeTask:
 
     def examples(self, model: nn.Module, device: torch.device) -> list[dict[str, Tensor]]:
         inputs, truth = (x[:SHOWN] for x in self._held(device))
+        counts = self.scans.geometry.counts
         rows = zip(inputs[:, 0], model(inputs)[:, 0], truth[:, 0], strict=True)
-        return [{"FBP": a, "network": b, "truth": c} for a, b, c in rows]
+        return [
+            {f"FBP of {counts[k % len(counts)]} views": a, "network": b, "truth": c} for k, (a, b, c) in enumerate(rows)
+        ]
 
 
 def make(config: Config) -> EdgeTask:

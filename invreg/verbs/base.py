@@ -32,6 +32,7 @@ SETTINGS = {
     "--size": ("image.size", "N", "pixels on a side of the image, which spans the detector (default its bins)"),
     "--lambda": ("prior.lambda", "X|auto", "weight of the prior (default auto: chosen from the noise)"),
     "--centre": ("correct.centre", "X|auto", "bin of the rotation axis (default auto: found)"),
+    "--weights": ("prior.weights", "NET", "network of invreg train svtv-weights that finds the edges for svtv"),
     "--device": ("compute.device", "NAME", "cpu or cuda (default cpu)"),
     "--angles": ("data.angles", "FILE", "text file of angles, one a projection"),
     "--angle-range": ("data.angle_range", "A:B", "evenly spread angles in degrees, B the view after the last"),
