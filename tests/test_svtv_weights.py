@@ -287,7 +287,7 @@ def scan(place):
     g = Parallel2D(np.arange(16) * np.pi / 16, 48, pixel, None, "mm")
     y = XRay(g, (N, N), pixel)(truth)
     y += 0.01 * float(y.max()) * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    made = Scan(y.permute(1, 0, 2).numpy(), g.angles, "line integrals", pixel_size=pixel, pixel_size_unit="mm")
+    made = Scan(y.permute(1, 0, 2).numpy(), g.angles, "line integrals", pixel_size=pixel, unit="mm")
     write(place / "scan.h5", made)
     return place / "scan.h5"
 

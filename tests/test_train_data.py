@@ -40,7 +40,7 @@ def other(tmp_path):
         ("a.tif", lambda p: tifffile.imwrite(p, (GREY * 1000).astype(np.uint16)), 65.535, 0),
         ("a.npy", lambda p: np.save(p, GREY.astype(np.uint8)), 255, 0),
         ("deep/below/a.npy", lambda p: np.save(p, (GREY / 64).astype(np.float64)), 64, 0),
-        ("a.png", lambda p: Pillow.fromarray(np.stack([GREY] * 3 + [0 * GREY + 255], -1).astype(np.uint8)).save(p), 255, 0),
+        ("a.png", lambda p: Pillow.fromarray(np.dstack([GREY] * 3 + [GREY + 99]).astype(np.uint8)).save(p), 255, 0),
     ],
     ids=["png", "jpeg", "tiff", "npy", "npy of floats", "png with alpha"],
 )  # fmt: skip
