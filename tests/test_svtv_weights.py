@@ -211,6 +211,28 @@ def test_two_processes_give_what_one_gives(place):
     assert all(torch.allclose(a[key], b[key], rtol=1e-3, atol=1e-5) for key in a)
 
 
+def test_a_resumed_network_is_that_of_one_run(place, monkeypatch, capsys):
+    from invreg.train.svtv_weights import EdgeTask
+
+    more = ["--steps", "6", "--set", "train.every=2"]
+    assert main(words(place, "whole", *more)) == 0
+    calls, batch = [], EdgeTask.batch
+
+    def press(task, draws, device):
+        calls.append(0)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return batch(task, draws, device)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EdgeTask, "batch", press)
+        assert main(words(place, "parts", *more)) == 3
+    assert "interrupted after step 3 of 6; go on from step 2 with --resume" in capsys.readouterr().out
+    assert main(words(place, "parts", *more, "--resume")) == 0
+    for name in ("history.csv", "last.safetensors"):
+        assert (place / "parts" / name).read_bytes() == (place / "whole" / name).read_bytes()
+
+
 def test_the_command_line_says_what_it_did(place, trained, capsys):
     assert main(words(place, "told", "--steps", "2", "--json")) == 0
     told = json.loads(capsys.readouterr().out)

@@ -158,6 +158,12 @@ def test_only_the_same_run_is_resumed(tmp_path):
     run(tmp_path / "out", config=config())
     with pytest.raises(InputError, match=r"its run has train\.batch = 4, this one 8; resume with the same settings"):
         run(tmp_path / "out", config=config(batch=8), resume=True)
+    history_file = tmp_path / "out" / "history.csv"
+    kept = history_file.read_text()
+    history_file.write_text("nothing\n1\n")
+    with pytest.raises(InputError, match=r"history\.csv: missing or damaged"):
+        run(tmp_path / "out", resume=True)
+    history_file.write_text(kept)
     done = run(tmp_path / "out", resume=True)
     assert done.code == 0 and done.steps == 30 and len(history(tmp_path / "out")) == 30
 

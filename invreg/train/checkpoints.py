@@ -17,11 +17,15 @@ PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  #
 
 def save(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Write tensors by name with `about` (what JSON can hold); the file is whole or absent."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replaced(path) as part:
-        save_file(flat, part, metadata={KEY: json.dumps(about)})
+        try:
+            save_file(flat, part, metadata={KEY: json.dumps(about)})
+        except SafetensorError as error:  # a full disk among others
+            raise InputError(f"{path}: cannot be written ({words(error)}); make room and go on with --resume") from None
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -84,9 +88,12 @@ def flattened(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give an optimiser the state of `flattened`."""
+    """Give an optimiser the state of `flattened`, laid out in memory as its parameters are."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, _, key = name.partition(".")
-        state.setdefault(int(number), {})[key] = value
+        p = parameters[int(number)]
+        same = value.shape == p.shape
+        state.setdefault(int(number), {})[key] = torch.empty_like(p).copy_(value) if same else value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

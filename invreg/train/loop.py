@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from invreg.io import InputError
+from invreg.io.writing import replaced
 from invreg.recipes.config import dump, flat
 from invreg.train import checkpoints, schedule
 from invreg.train.config import Config, Training
 from invreg.train.processes import Processes
-from invreg.train.report import Progress, Report, Row
+from invreg.train.report import Progress, Report, Row, read_history
 from invreg.train.tasks import Task
 
 RESULTS = ("model.safetensors", "history.csv", "curves.png", "examples.png", "config.toml")
@@ -72,9 +74,8 @@ def train(
         processes.wait()
         if processes.first and not resume:
             out.mkdir(parents=True, exist_ok=True)
-            (out / "config.toml").write_text(
-                dump(config, {}, "The settings of this network, as invreg train took them.")
-            )
+            with replaced(out / "config.toml") as part:
+                part.write_text(dump(config, {}, "The settings of this network, as invreg train took them."))
         report = Report(out, processes.first, len(run.rows))
         with Progress(config.train.steps, quiet or not processes.first) as progress:
             for note in task.notes:
@@ -104,10 +105,10 @@ def _steps(
             if at_end:
                 with torch.no_grad():
                     run.rows[-1] |= task.validate(run.mean, processes.device) if processes.first else {}
+                report.write(run.rows)  # first, as a resumed run goes on from its rows
                 if processes.first:
                     _save(config, out, run)
                 saved = run.step
-                report.write(run.rows)
                 progress(run.rows[-1])
                 processes.wait()
     except NotFinite as stop:
@@ -173,7 +174,7 @@ def precision(wanted: str, device: torch.device) -> Iterator[None]:
         if device.type == "cuda":
             half = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            able = torch.cpu.get_capabilities()
+            able = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that will do
             half = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
     else:
         half = wanted == "bfloat16"
@@ -191,6 +192,7 @@ def _started(task: Task, config: Config, out: Path, force: bool, processes: Proc
     if processes.first:
         for name in present:
             (out / name).unlink()
+        shutil.rmtree(out / "tensorboard", ignore_errors=True)
     return _fresh(task, config, processes.device)
 
 
@@ -227,7 +229,8 @@ def _resumed(task: Task, config: Config, out: Path, device: torch.device) -> _Ru
     run.model.load_state_dict(parts["model"])
     run.mean.load_state_dict(parts["mean"])
     checkpoints.restore(run.optimiser, parts["optimiser"])
-    run.step, run.rows = about["step"], about["history"]
+    run.step = about["step"]
+    run.rows = read_history(out / "history.csv", run.step)
     return run
 
 
@@ -242,7 +245,7 @@ def _save(config: Config, out: Path, run: _Run) -> None:
         "optimiser": checkpoints.flattened(run.optimiser),
     }
     tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
-    checkpoints.save(out / LAST, tensors, about | {"holds": "run", "history": run.rows})
+    checkpoints.save(out / LAST, tensors, about | {"holds": "run"})
 
 
 def _figures(row: Row) -> dict[str, float]:

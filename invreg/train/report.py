@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from invreg.io import InputError
 from invreg.io.writing import replaced
 from invreg.report.figures import COLOURS, window
 
@@ -120,6 +121,19 @@ class Report:
                 ax.set_axis_off()
         with replaced(self.out / "examples.png") as part:
             figure.savefig(part, format="png")
+
+
+def read_history(path: Path, steps: int) -> list[Row]:
+    """The rows of history.csv up to a step. Raises InputError where it is missing or damaged."""
+    try:
+        with path.open(newline="") as file:
+            rows: list[Row] = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        rows = [row | {"step": int(row["step"])} for row in rows if row["step"] <= steps]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        rows = []
+    if len(rows) != steps:
+        raise InputError(f"{path}: missing or damaged; put it back or start anew with --force")
+    return rows
 
 
 def _curves(path: Path, rows: list[Row]) -> None:

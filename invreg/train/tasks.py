@@ -38,7 +38,7 @@ class Task(Protocol):
         ...
 
     def validate(self, model: nn.Module, device: torch.device) -> dict[str, float]:
-        """Figures on images that are not trained on, the first of which is drawn; smaller is better."""
+        """Figures on images that are not trained on, by name."""
         ...
 
     def examples(self, model: nn.Module, device: torch.device) -> list[dict[str, Tensor]]:
