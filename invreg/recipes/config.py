@@ -103,7 +103,7 @@ class Config(Section):
         return name
 
 
-def flat(config: Config) -> dict[str, Any]:
+def flat(config: Section) -> dict[str, Any]:
     """The settings by dotted key."""
     found: dict[str, Any] = {}
     for name, value in config.model_dump(by_alias=True).items():
@@ -220,7 +220,7 @@ def value(text: str) -> Any:
         return text
 
 
-def dump(config: Config, comments: dict[str, str], head: str) -> str:
+def dump(config: Section, comments: dict[str, str], head: str) -> str:
     """The settings as TOML, all but those that are None, with `comments` {dotted key: text} at line ends."""
     lines = [f"# {line}" for line in head.splitlines()]
     data = config.model_dump(by_alias=True, exclude_none=True)

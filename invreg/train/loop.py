@@ -174,7 +174,7 @@ def precision(wanted: str, device: torch.device) -> Iterator[None]:
         if device.type == "cuda":
             half = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            able = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that will do
+            able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that will do
             half = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
     else:
         half = wanted == "bfloat16"
