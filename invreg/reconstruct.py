@@ -71,6 +71,7 @@ def reconstruct(
     keep_freed()
     if config.compute.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; invreg doctor says why, or use --device cpu")
+    RECIPES[config.recipe].check(config)
     seen = prepare.survey(config, clock)
     plan.check_disk(out, plan.disk_bytes(seen.rows[1] - seen.rows[0], seen.A.domain.shape))
     config = _resolved(config, seen)

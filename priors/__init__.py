@@ -12,6 +12,7 @@ from invreg.priors.simplex import Simplex
 from invreg.priors.tgv import TGV
 from invreg.priors.through import Through
 from invreg.priors.tv import TV, SpaceVariantTV
+from invreg.priors.unet import ResidualUNet
 
 __all__ = [
     "L1",
@@ -21,6 +22,7 @@ __all__ = [
     "GroupL1",
     "NonNegative",
     "NuclearNorm",
+    "ResidualUNet",
     "Simplex",
     "SpaceVariantTV",
     "SquaredL2",

@@ -13,7 +13,17 @@ FILES = [p for room in ("invreg", "operators", "priors", "solvers") for p in sor
 FILES = [p for p in FILES if not any(parent.is_symlink() for parent in p.parents)]  # each file by its real name
 
 HEAVY = {"deepinv", "odl", "astra", "skimage", "matplotlib", "h5py", "tifffile", "scipy", "pydantic", "rich", "numba"}
-HEAVY |= {"triton", "astropy", "imagecodecs", "nibabel", "olefile", "PIL", "pydicom", "rawpy"}  # the readers
+HEAVY |= {
+    "triton",
+    "astropy",
+    "imagecodecs",
+    "nibabel",
+    "olefile",
+    "PIL",
+    "pydicom",
+    "rawpy",
+    "safetensors",
+}  # the readers
 # what a part of invreg may know of the rest; parts not named here may import all but the adapters
 MAY_IMPORT = {
     "core": {"core"},
@@ -34,6 +44,9 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/adapters/odl.py",
     "invreg/adapters/odl_geometry.py",
     "invreg/recipes/config.py",
+    "invreg/train/config.py",
+    "invreg/train/scans.py",
+    "invreg/train/svtv_weights.py",
     "operators/tomography/kernels_backproject.py",
     "operators/tomography/kernels_bins.py",
     "operators/tomography/kernels_cone.py",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from invreg.io import InputError
 from invreg.operators import XRay
 
 if TYPE_CHECKING:  # pydantic comes with it
@@ -48,12 +49,19 @@ class Reconstruction:
     order: Order | None = None
 
 
+def without_network(config: "Config") -> None:
+    """The check of recipes that use no network."""
+    if config.prior.weights is not None:
+        raise InputError(f"prior.weights is for the recipe svtv; the recipe is {config.recipe}")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """`run(A, y, config, std, progress)`: y (row, angle, detector) line integrals, std (row,) of their noise.
 
     `progress` is given each new row of the history with its `stage` in words.
     misfits: it takes a misfit other than least squares.
+    check: raises InputError for settings that this recipe cannot follow, before any work.
     volume: it reconstructs cone beams as a whole. A is then of the slices, in space, and y (angle, row, column) is
     read by slices of views and rows.
     """
@@ -63,3 +71,4 @@ class Recipe:
     run: Callable[[XRay, Any, "Config", Tensor, Progress], Reconstruction]
     misfits: bool = False
     volume: bool = False
+    check: Callable[["Config"], object] = without_network

@@ -4,7 +4,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 # the one file that needs pydantic; the command line imports it only for verbs that read settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator  # noqa: TID253
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, populate_by_name=True)
 
+
+C = TypeVar("C", bound=Section)
 
 # a `description` completes the sentence "<key> takes ..."
 Auto = Literal["auto"]
@@ -58,6 +60,9 @@ class Prior(Section):
         "auto", description='the step between pixels that counts as an edge, > 0 in 1/length, or "auto"'
     )
     p: float = Field(0.5, ge=0, le=1, description="a number from 0 (edges free) to 1 (plain total variation)")
+    weights: str | None = Field(
+        None, description="a network of invreg train svtv-weights, whose image tells the edges in the recipe svtv"
+    )
 
 
 class Misfit(Section):
@@ -121,7 +126,7 @@ class Config(Section):
         return name
 
 
-def flat(config: Config) -> dict[str, Any]:
+def flat(config: Section) -> dict[str, Any]:
     """The settings by dotted key."""
     found: dict[str, Any] = {}
     for name, value in config.model_dump(by_alias=True).items():
@@ -134,10 +139,10 @@ def _near(word: str, valid: list[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def keys() -> dict[str, tuple[Any, str]]:
+def keys(model: type[Section] = Config) -> dict[str, tuple[Any, str]]:
     """Every dotted key with its default and what it takes."""
     out: dict[str, tuple[Any, str]] = {}
-    for name, field in Config.model_fields.items():
+    for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             for key, inner in kind.model_fields.items():
@@ -152,20 +157,36 @@ def load(path: Path | None, overrides: dict[str, tuple[str, Any]]) -> Config:
 
     Raises InputError that lists every error, each with its file or flag, key, what it takes and what it got.
     """
-    from invreg.io import InputError
-
     table: dict[str, Any] = {}
     source = "the settings"
     if path is not None:
         source = str(path)
-        try:
-            table = tomllib.loads(path.read_text())
-        except FileNotFoundError:
-            raise InputError(f"{path}: there is no such recipe file; give a path to one, or a name") from None
-        except OSError as e:
-            raise InputError(f"{path}: the recipe file cannot be read ({e.strerror})") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise InputError(f"{path}: not a recipe in TOML ({e}); invreg recipes lists what it may hold") from None
+        table = read_toml(path, "recipe", "give a path to one, or a name", "invreg recipes lists what it may hold")
+    config = overridden(Config, table, source, overrides)
+    return config if path is None else _relative_to(path.parent, config, set(overrides))
+
+
+def read_toml(path: Path, what: str, missing: str, hint: str) -> dict[str, Any]:
+    """The tables of a TOML file; `what` it is, and what helps where it is `missing` or no TOML (`hint`)."""
+    from invreg.io import InputError
+
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such {what} file; {missing}") from None
+    except OSError as e:
+        raise InputError(f"{path}: the {what} file cannot be read ({e.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: not a {what} in TOML ({e}); {hint}") from None
+
+
+def overridden(model: type[C], table: dict[str, Any], source: str, overrides: dict[str, tuple[str, Any]]) -> C:
+    """The settings of a table from `source` with overrides {dotted key: (where from, value)} on top.
+
+    Raises InputError that lists every error, each with its file or flag, key, what it takes and what it got.
+    """
+    from invreg.io import InputError
+
     origin = {}
     for key, (where, value) in overrides.items():
         section, _, last = key.rpartition(".")
@@ -174,29 +195,29 @@ def load(path: Path | None, overrides: dict[str, tuple[str, Any]]) -> Config:
             inner[last] = value
             origin[key] = where
     try:
-        config = Config.model_validate(table)
+        return model.model_validate(table)
     except ValidationError as e:
-        problems = list(dict.fromkeys(_say(error, source, origin) for error in e.errors()))
-    else:
-        return config if path is None else _relative_to(path.parent, config, origin)
+        problems = list(dict.fromkeys(_say(error, source, origin, keys(model)) for error in e.errors()))
     if len(problems) == 1:
         raise InputError(problems[0])
     raise InputError(f"{len(problems)} settings are wrong:\n" + "\n".join(f"  {p}" for p in problems))
 
 
-def _relative_to(folder: Path, config: Config, told: dict[str, str]) -> Config:
+def _relative_to(folder: Path, config: Config, told: set[str]) -> Config:
     """Paths of the file count from its folder, those of the command line from the working folder."""
     paths = {
         key: str(folder / name)
         for key in ("file", "angles")
         if (name := getattr(config.data, key)) is not None and f"data.{key}" not in told
     }
-    return config.model_copy(update={"data": config.data.model_copy(update=paths)})
+    update: dict[str, Section] = {"data": config.data.model_copy(update=paths)}
+    if config.prior.weights is not None and "prior.weights" not in told:
+        update["prior"] = config.prior.model_copy(update={"weights": str(folder / config.prior.weights)})
+    return config.model_copy(update=update)
 
 
-def _say(error: Any, source: str, origin: dict[str, str]) -> str:
+def _say(error: Any, source: str, origin: dict[str, str], valid: dict[str, tuple[Any, str]]) -> str:
     """One error of pydantic in our words; all branches of a union give the same sentence."""
-    valid = keys()
     at = [str(part) for part in error["loc"]]
     key = next((k for k in (".".join(at[:2]), at[0]) if k in valid), ".".join(at[:2]))
     where = origin.get(key, source)
@@ -207,6 +228,8 @@ def _say(error: Any, source: str, origin: dict[str, str]) -> str:
         return f"{where}: there is no setting {key}{_near(at[-1], known)}; there are {', '.join(known)}"
     if error["type"] == "value_error":
         return f"{where}: {key} {error['ctx']['error']}"
+    if error["type"] == "missing":
+        return f"{where}: {key} is missing; it takes {valid[key][1]}"
     if key not in valid:
         return f"{where}: [{key}] takes a section of settings; got {error['input']!r}"
     return f"{where}: {key} takes {valid[key][1]}; got {error['input']!r}"
@@ -220,7 +243,7 @@ def value(text: str) -> Any:
         return text
 
 
-def dump(config: Config, comments: dict[str, str], head: str) -> str:
+def dump(config: Section, comments: dict[str, str], head: str) -> str:
     """The settings as TOML, all but those that are None, with `comments` {dotted key: text} at line ends."""
     lines = [f"# {line}" for line in head.splitlines()]
     data = config.model_dump(by_alias=True, exclude_none=True)

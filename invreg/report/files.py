@@ -68,7 +68,7 @@ def recipe_text(config: "Config", kept: Checkpoint) -> str:
     from invreg.recipes.config import dump
 
     assert config.data.file is not None
-    config = config.model_copy(update={"data": config.data.model_copy(update=_relative(config, kept.out))})
+    config = config.model_copy(update=_relative(config, kept.out))
     weight = kept.state.get("weight")
     comments = {"correct.centre": "of the detector before binning"}
     if weight is not None and config.prior.weight == "auto":
@@ -83,10 +83,14 @@ def recipe_text(config: "Config", kept: Checkpoint) -> str:
     return dump(config, comments, head)
 
 
-def _relative(config: "Config", out: Path) -> dict[str, str]:
-    """Paths as they are seen from the folder the recipe file will be in."""
-    paths = {key: getattr(config.data, key) for key in ("file", "angles")}
-    return {key: os.path.relpath(path, out) for key, path in paths.items() if path is not None}
+def _relative(config: "Config", out: Path) -> dict[str, Any]:
+    """The sections that hold paths, with these as they are seen from the folder the recipe file will be in."""
+    found = {}
+    for name, keys in {"data": ("file", "angles"), "prior": ("weights",)}.items():
+        section = getattr(config, name)
+        paths = {key: path for key in keys if (path := getattr(section, key)) is not None}
+        found[name] = section.model_copy(update={key: os.path.relpath(path, out) for key, path in paths.items()})
+    return found
 
 
 def _tell_rows(path: Path, kept: Checkpoint, seen: Survey, recipe: str, words: str) -> None:

@@ -8,11 +8,13 @@ from invreg.verbs.plan import VERB as PLAN
 from invreg.verbs.recipes import VERB as RECIPES
 from invreg.verbs.reconstruct import VERB as RECONSTRUCT
 from invreg.verbs.simulate import VERB as SIMULATE
+from invreg.verbs.train import VERB as TRAIN
 
 VERBS: dict[str, Verb] = {
     "reconstruct": RECONSTRUCT,
     "simulate": SIMULATE,
     "data": DATA,
+    "train": TRAIN,
     "info": INFO,
     "plan": PLAN,
     "recipes": RECIPES,

@@ -38,6 +38,7 @@ SETTINGS = {
     ),
     "--s": ("misfit.s", "S|auto", "order of the Sobolev misfit, < 1.5 (default auto: found in the noise)"),
     "--centre": ("correct.centre", "X|auto", "bin of the rotation axis (default auto: found)"),
+    "--weights": ("prior.weights", "NET", "network of invreg train svtv-weights that finds the edges for svtv"),
     "--device": ("compute.device", "NAME", "cpu or cuda (default cpu)"),
     "--angles": ("data.angles", "FILE", "text file of angles, one a projection"),
     "--angle-range": ("data.angle_range", "A:B", "evenly spread angles in degrees, B the view after the last"),

@@ -1,0 +1,12 @@
+"""Training of learned priors: one loop, and a task for each prior.
+
+A new task is a file here that has `Config`, `make` and `network` (docs/training.md), and a line in TASKS. Nothing is
+imported before a task is asked for, as the command line lists them.
+"""
+
+# name: (module, summary)
+TASKS = {
+    "svtv-weights": ("invreg.train.svtv_weights", "images whose edges weigh space-variant total variation"),
+}
+
+__all__ = ["TASKS"]
