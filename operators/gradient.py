@@ -11,6 +11,7 @@ BOUNDARIES = ("neumann", "periodic", "zero")
 
 
 class _Differences(Linear):
+    local = True
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     boundary: str

@@ -1,8 +1,7 @@
 """The primal-dual hybrid gradient method (Chambolle-Pock) with several dual blocks."""
 
-import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +11,9 @@ from torch import Tensor
 from invreg.core import Functional, Precomposed, Solver, convex_terms, inner, over_batch
 
 EPOCH = 10  # steps before the first estimate of the step sizes; the next ones come after twice as many each
+INNER = 10  # steps of the inner dual problem in each step
+POLISH = 50  # and for a certificate
+LONG = 20.0  # tau's first value, in units of that which weighs a smooth term and the step towards it the same
 
 
 class PDHGState(NamedTuple):
@@ -38,20 +40,24 @@ class PDHG(Solver):
     `objective`: terms `f @ K` (f with `conj_prox`, K linear) and at most one term g with a `prox` on x itself;
     further such terms become dual blocks of the identity. `relaxation` in [1, 2).
 
-    The steps satisfy tau sum_i sigma_i |K_i|^2 = 1 with equal shares. Their ratio is set from the problem: the
-    bound |x* - x|^2 / tau + sum_i |u_i* - u_i|^2 / sigma_i weighs primal and dual distances the same when tau is
-    their quotient, for which those travelled in the last epoch stand in (after EPOCH steps, then 2, 4, 8 ...
-    times as many): at once where they ask for a longer tau, halfway in the logarithm and early only for a shorter.
-    There are finitely many changes up to any step, each followed by a longer stretch of constant steps.
-    Raises TypeError for a term it cannot handle. Sources: Chambolle and Pock (2011); Condat (2013), algorithm 3.2,
-    for the relaxation.
+    Terms with a `local` K (a gradient) join g: the proximal map of their sum is found by INNER steps of FISTA on its
+    dual from where the last ones ended, which spares steps with the other, costly K. Where all are local none joins.
+    The steps of the others satisfy tau sum_i sigma_i |K_i|^2 = 1 with equal shares. Their ratio is set from the
+    problem: the bound |x* - x|^2 / tau + sum_i |u_i* - u_i|^2 / sigma_i weighs primal and dual distances the same
+    when tau is their quotient. It starts at LONG times that of a steepest-descent step for smooth terms, and for
+    others at that of the first EPOCH steps; then, after 2, 4, 8 ... times as many, it moves to that of the last epoch,
+    by a factor of two at most. There are finitely many changes up to any step, each followed by a longer stretch of
+    constant steps. Raises TypeError for a term it cannot handle. Sources: Chambolle and Pock (2011); Condat (2013),
+    algorithm 3.2, for the relaxation; Beck and Teboulle (2009) for the inner steps; Rasch and Chambolle (2020) for
+    primal-dual methods with an inexact proximal map.
     """
 
     objective: Iterable[Functional]
-    relaxation: float = 1.9
+    relaxation: float = 1.6
     g: Functional | None = field(init=False)
     blocks: tuple[Precomposed, ...] = field(init=False)
     norms: tuple[float, ...] = field(init=False)
+    inner: tuple[bool, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         terms = convex_terms("PDHG", self.objective)
@@ -62,16 +68,18 @@ class PDHG(Solver):
                 "PDHG takes at least one term f @ K and at most one term without; got "
                 + ", ".join(t.name for t in terms)
             )
+        local = tuple(bool(t.K.local) for t in blocks)
         object.__setattr__(self, "objective", terms)
         object.__setattr__(self, "g", simple[0] if simple else None)
         object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "inner", tuple(k and not all(local) for k in local))
         # the norm is needed for the steps of every state, and costs tens of products: once, here
         object.__setattr__(self, "norms", tuple(t.K.norm() for t in blocks))  # type: ignore[operator]
 
     def init(self, x0: Tensor) -> PDHGState:
         """Start at `x0` (*batch, *domain) with zero duals."""
         duals = tuple(x0.new_zeros(*t.K.domain.batch(x0), *t.K.codomain.shape) for t in self.blocks)
-        tau = self._first_tau(x0)
+        tau = self._first_tau(x0, duals)
         return PDHGState(x0, duals, x0, duals, tau, self._sigmas(tau), x0, duals, 0)
 
     def warm(self, state: PDHGState) -> PDHGState:
@@ -81,92 +89,155 @@ class PDHG(Solver):
 
     def step(self, s: PDHGState) -> PDHGState:
         x, duals = self._proximal_step(s)
-        rho = self.relaxation
-        if s.k + 1 < EPOCH or not math.log2((s.k + 1) / EPOCH).is_integer():
-            w = tuple(torch.lerp(u, v, rho) for u, v in zip(s.w, duals, strict=True))
-            return s._replace(x=x, duals=duals, z=torch.lerp(s.z, x, rho), w=w, k=s.k + 1)
+        k = s.k + 1
+        if k < EPOCH or not math.log2(k / EPOCH).is_integer():
+            rho = self.relaxation
+            w = tuple(v if local else torch.lerp(u, v, rho) for u, v, local in zip(s.w, duals, self.inner, strict=True))
+            return s._replace(x=x, duals=duals, z=torch.lerp(s.z, x, rho), w=w, k=k)
         # end of an epoch: steps from the distances travelled in it
-        tau = self._distance(x - s.start, [u - v for u, v in zip(duals, s.start_duals, strict=True)])
-        if s.k + 1 > EPOCH:
-            # an image that has all but arrived travels no more, and does not call for shorter steps
-            less = (s.tau * tau).sqrt() if s.k + 1 <= 8 * EPOCH else s.tau
-            tau = torch.maximum(tau, torch.minimum(less, s.tau))
+        tau = s.tau
+        if k > EPOCH or not self._smooth(duals):
+            tau = self._distance(x - s.start, [u - v for u, v in zip(duals, s.start_duals, strict=True)])
+        if k > EPOCH:
+            tau = torch.minimum(torch.maximum(tau, s.tau / 2), s.tau * 2)
         tau = torch.where(tau.isfinite() & (tau > 0), tau, s.tau)
-        return PDHGState(x, duals, x, duals, tau, self._sigmas(tau), x, duals, s.k + 1)
+        return PDHGState(x, duals, x, duals, tau, self._sigmas(tau), x, duals, k)
 
     def certificate(self, s: PDHGState) -> dict[str, Tensor]:
         """Relative gap and dual infeasibility, and the objective, of the estimate and its duals.
 
         gap: (P(x) - D(u)) / |P(x)| with D the dual over the images of values up to 1.5 times those of x, so that
         P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that. infeasibility: the
-        distance of -sum K_i^T u_i from the domain of g*, over the sum of the norms of its terms.
+        distance of -sum K_i^T u_i from the domain of g*, over the sum of the norms of its terms. The duals of the
+        inner terms are those of `s` or, where D is higher there, as POLISH steps towards feasibility leave them.
         """
-        x, duals = s.x, s.duals
-        n = self.ndim
+        n, x = self.ndim, s.x
+        primal = sum((t(x) for t in self.blocks), 0.0 if self.g is None else self.g(x))
         bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
-        primal, dual = torch.zeros_like(bound), torch.zeros_like(bound)
-        slope, size = torch.zeros_like(x), torch.zeros_like(bound)
-        for t, u in zip(self.blocks, duals, strict=True):
-            primal = primal + t(x)
-            dual = dual - t.f.conj(u)
-            back = t.K.adjoint(u)  # type: ignore[operator]
-            slope -= back
-            size = size + inner(back, back, n).sqrt()
-        if self.g is None:
-            dual = dual - bound * slope.abs().flatten(-n).sum(-1, dtype=torch.float64)
-            outside = slope
-        else:
-            primal = primal + self.g(x)
-            dual = dual - self.g.conj(slope, bound)
-            # the proximal map of a vanishing step of g* is the projection onto the closure of its domain
-            outside = slope - self.g.conj_prox(slope, 1e-6 * size / inner(x, x, n).sqrt().clamp(min=1e-300))
+        back = tuple(t.K.adjoint(u) for t, u in zip(self.blocks, s.duals, strict=True))  # type: ignore[operator]
+        dual, infeasibility = self._dual(x, s.duals, back, bound)
+        if any(self.inner):
+            # from x = 0 with tau = 1 this is the least distance of the slope from the domain of g*
+            slope = self._total([b for b, local in zip(back, self.inner, strict=True) if not local], x)
+            _, polished = self._inner_steps(-slope, torch.ones_like(s.tau), s.duals, POLISH)
+            back = tuple(
+                t.K.adjoint(u) if local else b  # type: ignore[operator]
+                for t, u, b, local in zip(self.blocks, polished, back, self.inner, strict=True)
+            )
+            better, closer = self._dual(x, polished, back, bound)
+            infeasibility = torch.where(better > dual, closer, infeasibility)
+            dual = torch.maximum(dual, better)
         gap = (primal - dual) / primal.abs().clamp(min=1e-300)
         # not yet inside a constraint of a dual block: no answer, but no breakdown either
         gap = torch.where(primal.isinf() & bound.isfinite(), math.inf, gap)
-        infeasibility = inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
         return {"gap": gap, "infeasibility": infeasibility, "objective": primal}
 
     @property
     def ndim(self) -> int:
         return len(self.blocks[0].K.domain.shape)
 
+    def _dual(
+        self, x: Tensor, duals: tuple[Tensor, ...], back: tuple[Tensor, ...], bound: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """D(u) and the infeasibility of duals u with back = K_i^T u_i."""
+        n = self.ndim
+        slope = -self._total(back, x)
+        size = torch.stack([inner(b, b, n).sqrt() for b in back]).sum(0)
+        dual = -torch.stack([t.f.conj(u) for t, u in zip(self.blocks, duals, strict=True)]).sum(0)
+        if self.g is None:
+            dual = dual - bound * slope.abs().flatten(-n).sum(-1, dtype=torch.float64)
+            outside = slope
+        else:
+            dual = dual - self.g.conj(slope, bound)
+            # the proximal map of a vanishing step of g* is the projection onto the closure of its domain
+            outside = slope - self.g.conj_prox(slope, 1e-6 * size / inner(x, x, n).sqrt().clamp(min=1e-300))
+        return dual, inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
+
     def _proximal_step(self, s: PDHGState) -> tuple[Tensor, tuple[Tensor, ...]]:
-        back = [t.K.adjoint(u) for t, u in zip(self.blocks, s.w, strict=True)]  # type: ignore[operator]
-        slope = back[0] if len(back) == 1 else torch.stack(back).sum(0) if len(back) > 2 else back[0] + back[1]
-        tau = s.tau.to(slope.real.dtype).reshape(*s.tau.shape, *(1,) * self.ndim)
-        x = torch.addcmul(s.z, slope, -tau)
-        if self.g is not None:
-            x = self.g.prox(x, s.tau)
-        ahead = torch.lerp(s.z, x, 2.0)
-        duals = [t.ascend(u, ahead, sigma) for t, u, sigma in zip(self.blocks, s.w, s.sigmas, strict=True)]
-        return x, tuple(duals)
+        back = [
+            t.K.adjoint(u)  # type: ignore[operator]
+            for t, u, local in zip(self.blocks, s.w, self.inner, strict=True)
+            if not local
+        ]
+        x, duals = self._inner_steps(self._ahead(s.z, s.tau, back), s.tau, s.w, INNER)
+        forward = torch.lerp(s.z, x, 2.0)
+        return x, tuple(
+            u if local else t.ascend(u, forward, sigma)
+            for t, u, sigma, local in zip(self.blocks, duals, s.sigmas, self.inner, strict=True)
+        )
+
+    def _inner_steps(
+        self, v: Tensor, tau: Tensor, duals: tuple[Tensor, ...], steps: int
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The proximal map of tau (g + the inner terms) at v and their duals, by FISTA on these; others are kept."""
+        terms = [(i, self.blocks[i]) for i, local in enumerate(self.inner) if local]
+        sigmas, t = self._sigmas(tau), 1.0
+        new = {i: duals[i] for i, _ in terms}
+        ahead = dict(new)
+
+        def primal(at: dict[int, Tensor]) -> Tensor:
+            x = self._ahead(v, tau, [term.K.adjoint(at[i]) for i, term in terms])  # type: ignore[operator]
+            return x if self.g is None else self.g.prox(x, tau)
+
+        for _ in range(steps if terms else 0):
+            x = primal(ahead)
+            old, new = new, {i: term.ascend(ahead[i], x, sigmas[i]) for i, term in terms}
+            t, before = (1 + math.sqrt(1 + 4 * t * t)) / 2, t
+            ahead = {i: torch.lerp(old[i], new[i], 1 + (before - 1) / t) for i in new}
+        return primal(new), tuple(new.get(i, u) for i, u in enumerate(duals))
+
+    def _ahead(self, z: Tensor, tau: Tensor, back: list[Tensor]) -> Tensor:
+        """z - tau sum(back)."""
+        if not back:
+            return z
+        return torch.addcmul(z, self._total(back, z), -tau.to(z.real.dtype).reshape(*tau.shape, *(1,) * self.ndim))
+
+    @staticmethod
+    def _total(back: Sequence[Tensor], like: Tensor) -> Tensor:
+        return back[0] if len(back) == 1 else torch.stack(tuple(back)).sum(0)
 
     def _sigmas(self, tau: Tensor) -> tuple[Tensor, ...]:
-        """Equal shares of tau sum_i sigma_i |K_i|^2 = 1."""
-        return tuple(1 / (len(self.norms) * norm**2 * tau) for norm in self.norms)
+        """Equal shares of tau sum_i sigma_i |K_i|^2 = 1, among the inner terms and among the others."""
+        share = {local: self.inner.count(local) for local in (True, False)}
+        return tuple(1 / (share[local] * norm**2 * tau) for norm, local in zip(self.norms, self.inner, strict=True))
 
-    def _distance(self, dx: Tensor, duals: list[Tensor]) -> Tensor:
+    def _distance(self, dx: Tensor, duals: Sequence[Tensor]) -> Tensor:
         """The tau for which primal and dual distances weigh the same in the bound."""
         scaled = torch.zeros_like(inner(dx, dx, self.ndim))
-        for t, u, norm in zip(self.blocks, duals, self.norms, strict=True):
-            scaled = scaled + len(self.norms) * norm**2 * inner(u, u, t.f.ndim)
+        for t, u, norm, local in zip(self.blocks, duals, self.norms, self.inner, strict=True):
+            if not local:
+                scaled = scaled + self.inner.count(False) * norm**2 * inner(u, u, t.f.ndim)
         return (inner(dx, dx, self.ndim) / scaled).sqrt()
 
-    def _first_tau(self, x0: Tensor) -> Tensor:
-        """From the sizes of a steepest-descent step off zero on the smooth terms, and of the duals there."""
-        zero = torch.zeros_like(x0)
-        descent, curvature = torch.zeros_like(x0), 0.0 * inner(x0, x0, self.ndim)
-        smooth = []
-        for t in self.blocks:
-            with contextlib.suppress(TypeError):  # a term without a gradient does not say how large x will be
-                descent = descent - t.grad(zero)
-                smooth.append(t)
-        for t in smooth:
-            forward = t.K(descent)
-            curvature = curvature + inner(forward, forward, t.f.ndim)
+    def _smooth(self, duals: tuple[Tensor, ...]) -> bool:
+        """Whether the terms outside the inner problem have gradients."""
+        try:
+            for t, u, local in zip(self.blocks, duals, self.inner, strict=True):
+                if not local:
+                    t.f.grad(torch.zeros_like(u))
+        except TypeError:
+            return False
+        return True
+
+    def _first_tau(self, x0: Tensor, duals: tuple[Tensor, ...]) -> Tensor:
+        """LONG times that for a steepest-descent step off zero on the smooth terms and the change of their slopes."""
+        fallback = torch.full_like(inner(x0, x0, self.ndim), 1 / sum(norm**2 for norm in self.norms) ** 0.5)
+        if not self._smooth(duals):
+            return fallback
+        outer = [(t, u) for t, u, local in zip(self.blocks, duals, self.inner, strict=True) if not local]
+        slopes = [t.f.grad(torch.zeros_like(u)) for t, u in outer]
+        descent = -self._total([t.K.adjoint(v) for (t, _), v in zip(outer, slopes, strict=True)], x0)  # type: ignore[operator]
+        forward = [t.K(descent) for t, _ in outer]
+
+        def change(size: Tensor | float) -> list[Tensor]:
+            scaled = [over_batch(size, k, t.f.ndim) * k for (t, _), k in zip(outer, forward, strict=True)]
+            return [t.f.grad(k) - v for (t, _), k, v in zip(outer, scaled, slopes, strict=True)]
+
+        curvature = torch.stack(
+            [inner(k, c, t.f.ndim) for (t, _), k, c in zip(outer, forward, change(1.0), strict=True)]
+        ).sum(0)
         size = inner(descent, descent, self.ndim) / curvature
-        x = over_batch(size, descent, self.ndim) * descent
-        steep = 1e12  # the conjugate's proximal map of a long step is a (sub)gradient
-        tau = self._distance(x, [t.f.conj_prox(steep * t.K(x), steep) for t in self.blocks])
-        fallback = torch.full_like(tau, 1 / sum(norm**2 for norm in self.norms) ** 0.5)
+        changes = iter(change(size))
+        moved = [u if local else next(changes) for u, local in zip(duals, self.inner, strict=True)]
+        tau = LONG * self._distance(over_batch(size, descent, self.ndim) * descent, moved)
         return torch.where(tau.isfinite() & (tau > 0), tau, fallback)

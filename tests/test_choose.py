@@ -19,7 +19,7 @@ Y = S * TRUTH + NOISE * torch.randn(40, generator=torch.Generator().manual_seed(
 def tikhonov(weight: float, state: object = None, status: str = "converged") -> Result:
     """argmin |A x - y|^2 / 2 + weight |x|^2 / 2."""
     x = S * Y / (S**2 + weight)
-    return Result(x, status, 1, [], state)
+    return Result(x, status, 1, [], state, torch.tensor(status == "converged"), torch.tensor(1))
 
 
 def residual(x: Tensor) -> float:

@@ -135,7 +135,7 @@ def test_no_imaginary_part_is_lost_without_a_word(tmp_path):
     with pytest.raises(ShapeError, match=r"Gradient.* takes real floating-point .*got torch.complex128"):
         TV((4, 5))(x)
     with pytest.raises(TypeError, match=r"writes real images, x is torch.complex128.*x\.abs\(\)"):
-        Result(x, "converged", 1, [], None).save(tmp_path / "x.tif")
+        Result(x, "converged", 1, [], None, torch.tensor(True), torch.tensor(1)).save(tmp_path / "x.tif")
     with pytest.raises(ValueError, match=r"image \(complex128\) and reference \(float64\) must be real"):
         psnr(x, x.abs(), data_range=1.0)
 

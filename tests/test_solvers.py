@@ -216,7 +216,7 @@ def test_results_are_written_as_float32_tiff(tmp_path):
     import tifffile
 
     x = uniform(2, 5, 4)
-    Result(x, "converged", 1, [], None).save(tmp_path / "x.tif")
+    Result(x, "converged", 1, [], None, torch.tensor(True), torch.tensor(1)).save(tmp_path / "x.tif")
     stored = tifffile.imread(tmp_path / "x.tif")
     assert stored.dtype == np.float32
     np.testing.assert_array_equal(stored, x.float().numpy())

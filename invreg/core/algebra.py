@@ -70,6 +70,7 @@ class Scaled(Linear):
     def __init__(self, scale: float, A: Linear) -> None:
         super().__init__(A.domain, A.codomain)
         self.scale, self.A = scale, A
+        self.local = A.local
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.scale * self.A(x)

@@ -50,8 +50,11 @@ class Linear(Operator):
     """A linear operator with its exact transpose (conjugate transpose when complex).
 
     A member writes `_forward` and `_adjoint`; both must be differentiable by autograd, or the member
-    derives from `External`, which makes each the backward pass of the other.
+    derives from `External`, which makes each the backward pass of the other. `local`: it costs a few passes over
+    memory (finite differences), and solvers may apply it many times for one use of an operator that is not.
     """
+
+    local: bool = False
 
     @abstractmethod
     def _adjoint(self, y: Tensor) -> Tensor: ...

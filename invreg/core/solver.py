@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 Status = Literal["converged", "max_iter", "nonfinite", "interrupted"]
@@ -35,8 +36,12 @@ class Solver(ABC):
 class Result:
     """The estimate `x`, why the solver stopped, after how many steps, its history and its state.
 
-    `history` has one row (a dict) for each check: iter, seconds, and the worst batch item of each entry of the
-    certificate; `state` given to `solve` as `x0` goes on where this run ended.
+    Every item of a batch stops on its own certificate: `x` holds its estimate of that check, `converged` (*batch,)
+    whether it did, `iters_each` (*batch,) after how many steps, or how many it was given. `iters` is the number of
+    steps of the batch, `status` "nonfinite" where an item broke down and "converged" where all converged. `history`
+    has one row (a dict) for each check: iter, seconds, and the worst item of each entry of the certificate, of those
+    that are finite and with those that converged as they were then. `state`, the state of all items after the last
+    step, given to `solve` as `x0` goes on where this run ended.
     """
 
     x: Tensor
@@ -44,6 +49,8 @@ class Result:
     iters: int
     history: list[dict[str, float]]
     state: Any
+    converged: Tensor
+    iters_each: Tensor
 
     def check(self) -> "Result":
         """Raise `RuntimeError` in words unless converged; return self."""
@@ -84,30 +91,76 @@ def solve(
     """Run `solver` from the image `x0`, or from a saved state, until its certificate is at most `tol`.
 
     The certificate, the entries of `record` (functions of the state) and `callback` (given the new row of the
-    history) are evaluated after every `every` steps; nothing else waits for the device. An interrupt (Ctrl-C)
-    ends the run with the current estimate.
+    history) are evaluated after every `every` steps; nothing else waits for the device. Of a batch every item keeps
+    the estimate at which its own certificate met `tol`, and one that is not a number does not stop the others. An
+    interrupt (Ctrl-C) ends the run with the current estimate.
     """
     state: Any = solver.init(x0) if isinstance(x0, Tensor) else x0
     history: list[dict[str, float]] = []
     status: Status = "max_iter"
     iters, start = 0, time.perf_counter()
+    items: _Items | None = None
     try:
         while iters < max_iter and status == "max_iter":
             for _ in range(min(every, max_iter - iters)):
                 state = solver.step(state)
                 iters += 1
             values = solver.certificate(state)
+            items = _Items(state.x, values) if items is None else items
+            values = items.update(state.x, values, tol, iters)
             row = {"iter": float(iters), "seconds": time.perf_counter() - start}
             row |= {name: float(value.max()) for name, value in values.items()}
             row |= {name: float(f(state)) for name, f in (record or {}).items()}
             history.append(row)
-            criterion = float(next(iter(values.values())).max())
-            if math.isnan(criterion):
-                status = "nonfinite"
-            elif criterion <= tol:
-                status = "converged"
+            if bool((items.converged | items.broken).all()):
+                status = "nonfinite" if bool(items.broken.any()) else "converged"
             if callback is not None:
                 callback(row)
     except KeyboardInterrupt:
         status = "interrupted"
-    return Result(state.x, status, iters, history, state)
+    if items is None:
+        none = torch.zeros((), dtype=torch.bool)
+        return Result(state.x, status, iters, history, state, none, torch.zeros((), dtype=torch.int64))
+    if status == "max_iter" and bool(items.broken.any()):
+        status = "nonfinite"
+    x, each = items.end(state.x, iters)
+    return Result(x, status, iters, history, state, items.converged, each)
+
+
+class _Items:
+    """Which items of a batch are done, and what they were then."""
+
+    def __init__(self, x: Tensor, values: dict[str, Tensor]) -> None:
+        criterion = next(iter(values.values()))
+        self.converged = torch.zeros_like(criterion, dtype=torch.bool)
+        self.broken = torch.zeros_like(self.converged)
+        self.iters = torch.zeros_like(self.converged, dtype=torch.int64)
+        self.x, self.values = x, values
+
+    def update(self, x: Tensor, values: dict[str, Tensor], tol: float, iters: int) -> dict[str, Tensor]:
+        """Look at a new estimate; the certificate of the finite items, those that converged as they were then."""
+        criterion = next(iter(values.values()))
+        self.values = {name: torch.where(self.converged, self.values[name], value) for name, value in values.items()}
+        running = ~(self.converged | self.broken)
+        self.iters = torch.where(running, iters, self.iters)
+        self.broken = self.broken | (running & criterion.isnan())
+        new = running & (criterion <= tol)
+        self.converged = self.converged | new
+        if bool(new.all()):
+            self.x = x
+        elif bool(new.any()):
+            self.x = torch.where(self._over(new, x), x, self.x)
+        if bool(self.broken.all()):
+            return self.values
+        return {name: value[~self.broken] for name, value in self.values.items()}
+
+    def end(self, x: Tensor, iters: int) -> tuple[Tensor, Tensor]:
+        """The estimates and the steps of each item."""
+        each = torch.where(self.converged | self.broken, self.iters, iters)
+        if bool(self.converged.all()):
+            return self.x, each
+        return torch.where(self._over(self.converged, x), self.x, x) if bool(self.converged.any()) else x, each
+
+    @staticmethod
+    def _over(mask: Tensor, x: Tensor) -> Tensor:
+        return mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
