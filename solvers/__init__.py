@@ -4,7 +4,11 @@ if __name__ != "invreg.solvers":  # found as a top-level package, from the check
     raise ImportError("import invreg.solvers, not solvers")
 
 from invreg.solvers.choose import Choice, discrepancy
+from invreg.solvers.gcv import gcv
+from invreg.solvers.influence import tikhonov_influence
 from invreg.solvers.krylov import CGLS
+from invreg.solvers.lcurve import lcurve
 from invreg.solvers.pdhg import PDHG
+from invreg.solvers.sure import sure
 
-__all__ = ["CGLS", "PDHG", "Choice", "discrepancy"]
+__all__ = ["CGLS", "PDHG", "Choice", "discrepancy", "gcv", "lcurve", "sure", "tikhonov_influence"]
