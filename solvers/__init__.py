@@ -3,12 +3,30 @@
 if __name__ != "invreg.solvers":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.solvers, not solvers")
 
+from invreg.solvers.bilevel import BilevelLower, Bounds, Learned, Variational
 from invreg.solvers.choose import Choice, discrepancy
 from invreg.solvers.gcv import gcv
 from invreg.solvers.influence import tikhonov_influence
+from invreg.solvers.hoag import HOAG
 from invreg.solvers.krylov import CGLS
 from invreg.solvers.lcurve import lcurve
+from invreg.solvers.maid import MAID
 from invreg.solvers.pdhg import PDHG
 from invreg.solvers.sure import sure
 
-__all__ = ["CGLS", "PDHG", "Choice", "discrepancy", "gcv", "lcurve", "sure", "tikhonov_influence"]
+__all__ = [
+    "CGLS",
+    "HOAG",
+    "MAID",
+    "PDHG",
+    "BilevelLower",
+    "Bounds",
+    "Choice",
+    "Learned",
+    "Variational",
+    "discrepancy",
+    "gcv",
+    "lcurve",
+    "sure",
+    "tikhonov_influence",
+]

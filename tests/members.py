@@ -50,7 +50,7 @@ from invreg.operators import (
     WeightedLeastSquares,
     XRay,
 )
-from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
+from invreg.priors import TV, Box, FieldsOfExperts, GroupL1, NonNegative, SmoothTV, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
 
 
@@ -411,6 +411,10 @@ def _weighted() -> WeightedLeastSquares:
     return WeightedLeastSquares(uniform(*_SHAPE, low=-1, seed=1), weights)
 
 
+def _experts() -> FieldsOfExperts:
+    return FieldsOfExperts(uniform(4, 3, 3, low=-1), uniform(4, low=0.5, seed=1), uniform(4, low=0.2, seed=2))
+
+
 def _zero_somewhere() -> Tensor:
     weights = uniform(*_SHAPE, seed=3)
     weights[0, 0] = 0
@@ -488,6 +492,9 @@ FUNCTIONALS: list[Term] = [
     Term("NonNegative", NonNegative, _NO_GRAD),
     Term("TV", lambda: TV(_SHAPE), _VALUE_ONLY),
     Term("SpaceVariantTV", lambda: SpaceVariantTV(_zero_somewhere()), _VALUE_ONLY),
+    Term("SmoothTV", lambda: SmoothTV(_SHAPE, smoothing=0.3), _SMOOTH_ONLY),
+    Term("SmoothTV, weights", lambda: SmoothTV(_SHAPE, _MAP, 0.3), _SMOOTH_ONLY),
+    Term("FieldsOfExperts", _experts, _SMOOTH_ONLY),
     Term("Weighted, smooth", lambda: 2.5 * _measured()),
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),
