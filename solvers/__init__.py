@@ -4,10 +4,11 @@ if __name__ != "invreg.solvers":  # found as a top-level package, from the check
     raise ImportError("import invreg.solvers, not solvers")
 
 from invreg.solvers.bilevel import BilevelLower, Bounds, Learned, Variational
+from invreg.solvers.black_box import search
 from invreg.solvers.choose import Choice, discrepancy
 from invreg.solvers.gcv import gcv
-from invreg.solvers.influence import tikhonov_influence
 from invreg.solvers.hoag import HOAG
+from invreg.solvers.influence import tikhonov_influence
 from invreg.solvers.krylov import CGLS
 from invreg.solvers.lcurve import lcurve
 from invreg.solvers.maid import MAID
@@ -27,6 +28,7 @@ __all__ = [
     "discrepancy",
     "gcv",
     "lcurve",
+    "search",
     "sure",
     "tikhonov_influence",
 ]
