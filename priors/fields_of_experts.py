@@ -37,7 +37,7 @@ class FieldsOfExperts(Functional):
             raise ValueError(
                 f"{count} filters of {size} x {size} take theta ({count * (2 + size**2)},); got {tuple(theta.shape)}"
             )
-        weights, smoothing, filters = theta.split([count, count, count * size**2])
+        weights, smoothing, filters = theta[:count], theta[count : 2 * count], theta[2 * count :]
         return cls(filters.reshape(count, size, size), weights.exp(), smoothing.exp())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -60,13 +60,13 @@ class Variational:
     def grad_x(self, x: Tensor, theta: Tensor) -> Tensor:
         return self.likelihood.grad(x) + self.prior(theta).grad(x) + self.ridge * x
 
-    @torch.enable_grad()  # type: ignore[untyped-decorator]
+    @torch.enable_grad()
     def hvp(self, x: Tensor, theta: Tensor, v: Tensor) -> Tensor:
         at = x.detach().requires_grad_()
         (found,) = torch.autograd.grad(self.grad_x(at, theta.detach()), at, v)
         return found
 
-    @torch.enable_grad()  # type: ignore[untyped-decorator]
+    @torch.enable_grad()
     def mixed_vjp(self, x: Tensor, theta: Tensor, v: Tensor) -> Tensor:
         at = theta.detach().requires_grad_()
         (found,) = torch.autograd.grad(self.prior(at).grad(x.detach()), at, v)
@@ -78,7 +78,7 @@ class Variational:
     def L(self, theta: Tensor) -> float:
         return self.likelihood.lipschitz() + self.prior(theta.detach()).lipschitz() + self.ridge
 
-    @torch.enable_grad()  # type: ignore[untyped-decorator]
+    @torch.enable_grad()
     def _jvp(self, x: Tensor, theta: Tensor, u: Tensor) -> Tensor:
         """J u, the derivative of d/dx h along u: backward of a backward pass."""
         at = theta.detach().requires_grad_()
@@ -143,7 +143,7 @@ def descend(lower: BilevelLower, x: Tensor, theta: Tensor, tol: float, max_steps
 
 
 def conjugate_gradients(matvec: Callable[[Tensor], Tensor], b: Tensor, tol: float, x: Tensor, max_steps: int) -> Solved:
-    """A symmetric positive definite system to the residual |b - A x| <= tol, from x. Source: Hestenes, Stiefel (1952)."""
+    """A symmetric positive definite system to the residual |b - A x| <= tol, from x (Hestenes, Stiefel 1952)."""
     residual = b - matvec(x)
     direction, norm2 = residual, float(residual.square().sum())
     for k in range(max_steps):

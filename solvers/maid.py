@@ -85,7 +85,8 @@ class MAID:
 
         Stops where |grad f| <= tol ("converged"), after max_iter steps or max_lower_steps of the lower problem
         ("max_iter"), after ten steps that did not lower f however fine the accuracy ("stalled"), or on what is not
-        finite ("nonfinite"). A row of the history holds theta, its hypergradient z and the accuracies before the step that it tells of.
+        finite ("nonfinite"). A row of the history holds theta, its hypergradient z
+        and the accuracies before the step that it tells of.
         """
         zero = torch.zeros_like(theta)
         s = MAIDState(theta, x, None, self.eps, self.delta, self.beta, self.backtracks, zero)

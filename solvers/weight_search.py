@@ -33,8 +33,9 @@ def minimise(
     trials: list[dict[str, float]] = []
     results: list[Result] = []
     points: list[tuple[float, float]] = []
-    at: float | None = math.log(start)
-    while at is not None and len(trials) < max_trials:
+    following: float | None = math.log(start)
+    while following is not None and len(trials) < max_trials:
+        at = following
         nearest = min(range(len(points)), key=lambda i: abs(points[i][0] - at), default=None)
         result = solve_at(math.exp(at), state if nearest is None else results[nearest].state)
         row = score(math.exp(at), result)
@@ -44,7 +45,7 @@ def minimise(
         points.append((at, value if math.isfinite(value) else math.inf))
         if result.status in ("interrupted", "nonfinite"):
             break
-        at = _next(sorted(points), points[0][0])
+        following = _next(sorted(points), points[0][0])
     best = min(range(len(points)), key=lambda i: points[i][1])
     reason = f"the least {name} of {len(trials)} weights, {points[best][1]:.3g}"
     if points[best][0] in (min(points)[0], max(points)[0]):

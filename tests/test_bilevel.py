@@ -1,6 +1,7 @@
 """Bilevel learning: certified descent of MAID, approximate gradients of HOAG."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_maid_descends_and_keeps_its_bound(runs):
             assert float((row["z"] - exact).norm()) <= row["omega"] * (1 + 1e-9) + 1e-14
             values.append(float(0.5 * (M @ row["theta"] + r).square().sum()))
         assert len(values) > 50
-        assert all(b <= a * (1 + 1e-12) for a, b in zip(values, values[1:], strict=False))
+        assert all(b <= a * (1 + 1e-12) for a, b in pairwise(values))
 
 
 def test_the_work_of_maid_does_not_hang_on_its_first_accuracy(runs):

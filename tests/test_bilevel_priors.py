@@ -1,5 +1,7 @@
 """Parameters of priors learned from pairs: the derivatives, and what is learned, against grids and differences."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,7 @@ def experts(theta: Tensor) -> Functional:
     return FieldsOfExperts.from_theta(theta, 3, 3)
 
 
-EXPERTS = torch.cat([torch.full((3,), -3.0), torch.full((3,), -2.0), torch.randn(27, generator=torch.Generator().manual_seed(5))]).double()  # fmt: skip
+EXPERTS = torch.cat([torch.full((3,), -3.0).double(), torch.full((3,), -2.0).double(), random(27, seed=5)])
 PRIORS = {
     "smooth TV": (smooth_tv, torch.tensor([-2.0, -3.0], dtype=torch.float64)),
     "weighted TV": (weighted_tv, -2 + 0.3 * random(SIZE * SIZE)),
@@ -138,7 +140,7 @@ def test_more_parameters_explain_the_pairs_better(name):
     found = learner.run(theta, y, max_iter=12)
     values = [row["upper"] for row in found.history if row["step"] > 0]
     exact = [learner.value(descend(lower, y, row["theta"], 1e-6, 20_000).x) for row in found.history[::4]]
-    assert all(b < a for a, b in zip(exact, exact[1:], strict=False))
+    assert all(b < a for a, b in pairwise(exact))
     single = [
         learner.value(descend(lower_of("weighted TV", y), y, torch.full((SIZE**2,), t).double(), 1e-5, 20_000).x)
         for t in np.arange(-3.5, 0, 0.25)
