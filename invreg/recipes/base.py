@@ -43,9 +43,11 @@ class Recipe:
     `progress` is given each new row of the history with its `stage` in words.
     volume: it reconstructs cone beams as a whole. A is then of the slices, in space, and y (angle, row, column) is
     read by slices of views and rows.
+    weighted: it has a prior with a weight, `config.prior.weight`.
     """
 
     name: str
     summary: str
     run: Callable[[XRay, Any, "Config", Tensor, Progress], Reconstruction]
     volume: bool = False
+    weighted: bool = False

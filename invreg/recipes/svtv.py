@@ -41,4 +41,4 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
         return finish(problem, config, pre.x, progress, history, choice.value)
 
 
-SVTV_RECIPE = Recipe("svtv", "space-variant total variation: edges of a first solution cost less", run)
+SVTV_RECIPE = Recipe("svtv", "space-variant total variation: edges of a first solution cost less", run, weighted=True)

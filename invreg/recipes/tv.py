@@ -139,4 +139,4 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
         return finish(problem, config, first_image(A, y), progress, [], first_weight(A, problem.std))
 
 
-TV_RECIPE = Recipe("tv", "total variation: piecewise flat images, for few views (the default)", run)
+TV_RECIPE = Recipe("tv", "total variation: piecewise flat images, for few views (the default)", run, weighted=True)

@@ -7,10 +7,12 @@ from invreg.verbs.plan import VERB as PLAN
 from invreg.verbs.recipes import VERB as RECIPES
 from invreg.verbs.reconstruct import VERB as RECONSTRUCT
 from invreg.verbs.simulate import VERB as SIMULATE
+from invreg.verbs.tune import VERB as TUNE
 
 VERBS: dict[str, Verb] = {
     "reconstruct": RECONSTRUCT,
     "simulate": SIMULATE,
+    "tune": TUNE,
     "info": INFO,
     "plan": PLAN,
     "recipes": RECIPES,
