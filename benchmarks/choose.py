@@ -219,7 +219,7 @@ def measured(number: int, learn: bool) -> tuple[str, dict[str, tuple[float, floa
     best = max(levels.values())
     print(
         f"{p.name:24} best {best:5.2f} dB at {max(levels, key=lambda w: levels[w]) / p.start():7.3f} x start; regret "
-        + "  ".join(f"{n} {best - levels[c[0]]:.2f}" for n, c in chosen.items()),
+        + "  ".join(f"{n} {best - levels[c[0]]:.2f} ({c[1]:.0f})" for n, c in chosen.items()),
         flush=True,
     )
     return p.name, {n: (best - levels[c[0]], c[1], c[2]) for n, c in chosen.items()}, best
