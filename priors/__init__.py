@@ -3,12 +3,14 @@
 if __name__ != "invreg.priors":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.priors, not priors")
 
+from invreg.priors.fields_of_experts import FieldsOfExperts
 from invreg.priors.l1 import L1
 from invreg.priors.l2 import SquaredL2
 from invreg.priors.norms import GroupL1
 from invreg.priors.nuclear import NuclearNorm
 from invreg.priors.sets import Box, NonNegative
 from invreg.priors.simplex import Simplex
+from invreg.priors.smooth_tv import SmoothTV
 from invreg.priors.tgv import TGV
 from invreg.priors.through import Through
 from invreg.priors.tv import TV, SpaceVariantTV
@@ -19,11 +21,13 @@ __all__ = [
     "TGV",
     "TV",
     "Box",
+    "FieldsOfExperts",
     "GroupL1",
     "NonNegative",
     "NuclearNorm",
     "ResidualUNet",
     "Simplex",
+    "SmoothTV",
     "SpaceVariantTV",
     "SquaredL2",
     "Through",

@@ -4,9 +4,36 @@ if __name__ != "invreg.solvers":  # found as a top-level package, from the check
     raise ImportError("import invreg.solvers, not solvers")
 
 from invreg.solvers.admm import ADMM
+from invreg.solvers.bilevel import BilevelLower, Bounds, Learned, Variational
+from invreg.solvers.black_box import search
 from invreg.solvers.choose import Choice, discrepancy
+from invreg.solvers.gcv import gcv
+from invreg.solvers.hoag import HOAG
+from invreg.solvers.influence import tikhonov_influence
 from invreg.solvers.krylov import CG, CGLS
 from invreg.solvers.landweber import Landweber
+from invreg.solvers.lcurve import lcurve
+from invreg.solvers.maid import MAID
 from invreg.solvers.pdhg import PDHG
+from invreg.solvers.sure import sure
 
-__all__ = ["ADMM", "CG", "CGLS", "PDHG", "Choice", "Landweber", "discrepancy"]
+__all__ = [
+    "ADMM",
+    "CG",
+    "CGLS",
+    "HOAG",
+    "MAID",
+    "PDHG",
+    "BilevelLower",
+    "Bounds",
+    "Choice",
+    "Landweber",
+    "Learned",
+    "Variational",
+    "discrepancy",
+    "gcv",
+    "lcurve",
+    "search",
+    "sure",
+    "tikhonov_influence",
+]

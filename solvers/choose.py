@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -14,15 +14,19 @@ CLOSE = 0.05  # relative distance of the residual from its target that ends the 
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen weight, why in words, the solve it ended with, and all trials (weight, residual, target).
+    """The chosen weight, why in words, the solve it ended with, and all trials: weight and what was found there.
 
-    `residual` and `target` are root mean squares in the unit of the measurement.
+    `residual` and `target` are root mean squares in the unit of the measurement; other entries are those of the rule.
     """
 
     value: float
     reason: str
     result: Result
     trials: list[dict[str, float]] = field(default_factory=list)
+
+    def of_first(self) -> "Choice":
+        """The same with the first of a batch of estimates as the result's x."""
+        return replace(self, result=replace(self.result, x=self.result.x[0]))
 
 
 def discrepancy(

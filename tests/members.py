@@ -60,10 +60,12 @@ from invreg.priors import (
     TGV,
     TV,
     Box,
+    FieldsOfExperts,
     GroupL1,
     NonNegative,
     NuclearNorm,
     Simplex,
+    SmoothTV,
     SpaceVariantTV,
     SquaredL2,
     Through,
@@ -441,6 +443,10 @@ def _weighted() -> WeightedLeastSquares:
     return WeightedLeastSquares(uniform(*_SHAPE, low=-1, seed=1), weights)
 
 
+def _experts() -> FieldsOfExperts:
+    return FieldsOfExperts(uniform(4, 3, 3, low=-1), uniform(4, low=0.5, seed=1), uniform(4, low=0.2, seed=2))
+
+
 def _zero_somewhere() -> Tensor:
     weights = uniform(*_SHAPE, seed=3)
     weights[0, 0] = 0
@@ -550,6 +556,9 @@ FUNCTIONALS: list[Term] = [
     Term("Through, smooth", lambda: Through(_measured(), Component((2, *_SHAPE), 1)), shape=FIELD),
     Term("TV", lambda: TV(_SHAPE), _VALUE_ONLY),
     Term("SpaceVariantTV", lambda: SpaceVariantTV(_zero_somewhere()), _VALUE_ONLY),
+    Term("SmoothTV", lambda: SmoothTV(_SHAPE, smoothing=0.3), _SMOOTH_ONLY),
+    Term("SmoothTV, weights", lambda: SmoothTV(_SHAPE, _MAP, 0.3), _SMOOTH_ONLY),
+    Term("FieldsOfExperts", _experts, _SMOOTH_ONLY),
     Term("Weighted, smooth", lambda: 2.5 * _measured()),
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),

@@ -13,17 +13,8 @@ FILES = [p for room in ("invreg", "operators", "priors", "solvers") for p in sor
 FILES = [p for p in FILES if not any(parent.is_symlink() for parent in p.parents)]  # each file by its real name
 
 HEAVY = {"deepinv", "odl", "astra", "skimage", "matplotlib", "h5py", "tifffile", "scipy", "pydantic", "rich", "numba"}
-HEAVY |= {
-    "triton",
-    "astropy",
-    "imagecodecs",
-    "nibabel",
-    "olefile",
-    "PIL",
-    "pydicom",
-    "rawpy",
-    "safetensors",
-}  # the readers
+HEAVY |= {"triton", "astropy", "imagecodecs", "nibabel", "olefile", "optuna", "PIL", "pydicom", "rawpy"}
+HEAVY |= {"safetensors"}
 # what a part of invreg may know of the rest; parts not named here may import all but the adapters
 MAY_IMPORT = {
     "core": {"core"},

@@ -53,6 +53,8 @@ def inner(x: Tensor, y: Tensor, ndim: int) -> Tensor:
 
 def over_batch(value: Tensor | float, x: Tensor, ndim: int) -> Tensor | float:
     """A per-item `value` (*batch,) with `ndim` singleton axes and the dtype of `x`, to broadcast against it."""
+    if isinstance(value, Tensor) and value.ndim == 0 and value.requires_grad:
+        return value  # a weight that is being learned
     if not isinstance(value, Tensor) or value.ndim == 0:
         return float(value)
     return value.to(x.device, x.real.dtype).reshape(*value.shape, *(1,) * ndim)

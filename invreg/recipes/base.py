@@ -64,6 +64,7 @@ class Recipe:
     check: raises InputError for settings that this recipe cannot follow, before any work.
     volume: it reconstructs cone beams as a whole. A is then of the slices, in space, and y (angle, row, column) is
     read by slices of views and rows.
+    weighted: it has a prior with a weight, `config.prior.weight`.
     """
 
     name: str
@@ -72,3 +73,4 @@ class Recipe:
     misfits: bool = False
     volume: bool = False
     check: Callable[["Config"], object] = without_network
+    weighted: bool = False

@@ -92,5 +92,10 @@ def _weighted(A: XRay, y: Tensor, config: "Config", std: Tensor, edges: Tensor, 
 
 
 SVTV_RECIPE = Recipe(
-    "svtv", "space-variant total variation: edges of a first solution cost less", run, misfits=True, check=network
+    "svtv",
+    "space-variant total variation: edges of a first solution cost less",
+    run,
+    misfits=True,
+    weighted=True,
+    check=network,
 )

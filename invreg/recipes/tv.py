@@ -164,4 +164,6 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
         return finish(problem, config, x0, progress, history, start)
 
 
-TV_RECIPE = Recipe("tv", "total variation: piecewise flat images, for few views (the default)", run, misfits=True)
+TV_RECIPE = Recipe(
+    "tv", "total variation: piecewise flat images, for few views (the default)", run, misfits=True, weighted=True
+)

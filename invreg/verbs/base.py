@@ -51,9 +51,9 @@ def no_flags(verb: argparse.ArgumentParser) -> None:
     """Of a verb that takes none."""
 
 
-def measurement_flags(verb: argparse.ArgumentParser) -> None:
-    """FILE, the recipe and the settings of the verbs that read a measurement."""
-    verb.add_argument("file", nargs="?", metavar="FILE", help="the measurement, a file or a folder")
+def measurement_flags(verb: argparse.ArgumentParser, files: str = "?") -> None:
+    """FILE ("*": several), the recipe and the settings of the verbs that read a measurement."""
+    verb.add_argument("file", nargs=files, metavar="FILE", help="the measurement, a file or a folder")
     verb.add_argument("--recipe", metavar="NAME|FILE", help="tv (default), svtv, cgls, fbp, fdk, or a recipe.toml")
     for flag, (_, metavar, told) in SETTINGS.items():
         verb.add_argument(flag, metavar=metavar, help=told)
