@@ -243,7 +243,7 @@ def gap(
     y: Array, u: Array, x: Array, inverse: Array, radius: Array, huber: float, isotropic: bool, out: Array,
     start: int, stop: int,
 ) -> None:  # fmt: skip
-    """out = primal value and primal-dual gap of denoising at x = y - D^T u, sums over the rows, in float64.
+    """out (rows, 2) = primal value and primal-dual gap of denoising at x = y - D^T u, of each row, in float64.
 
     The gap is a sum of terms w phi(|b|) + huber |u|^2 / (2 w) - <u, b> of the differences b = D x, none of them
     negative, so that no large numbers cancel.
@@ -253,9 +253,9 @@ def gap(
     one = radius.shape[0] == 1 and radius.shape[1] == 1 and radius.shape[2] == 1
     b = np.empty(width, x.dtype)
     size, square, product = np.empty(width), np.empty(width), np.empty(width)
-    primal = excess = 0.0
     for r in range(start, stop):
         z, i = r // height, r % height
+        primal = excess = 0.0
         for c in range(channels):
             data, image = y[c, z, i], x[c, z, i]
             for j in range(width):
@@ -287,4 +287,4 @@ def gap(
                     value, conjugate = m * length, 0.0
                 primal += value
                 excess += value + conjugate - product[j]
-    out[0], out[1] = primal, excess
+        out[r, 0], out[r, 1] = primal, excess
