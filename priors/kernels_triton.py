@@ -7,12 +7,13 @@ import triton.language as tl
 
 @triton.jit
 def ascend(
-    x, u, out, radius, steps, height, width, inverse_rows, inverse_columns, huber,
+    x, u, out, radius, table, height, width,
     FLAT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """out = a w / max(w + step huber, |a|) of a = u + step D x with the radius w, by tiles of ROWS x COLUMNS.
+    """out = a w / max(w + step * huber, |a|) of a = u + step D x with the radius w, by tiles of ROWS x COLUMNS.
 
-    x (batch, height, width); u, out (batch, 2, height, width); steps (batch,); radius as x, or (batch,) if FLAT.
+    x (batch, height, width); u, out (batch, 2, height, width); radius as x, or (batch,) if FLAT.
+    table (batch, 3): step over each spacing, and step * huber.
     """
     across_tiles = tl.cdiv(width, COLUMNS)
     tiles = across_tiles * tl.cdiv(height, ROWS)
@@ -30,11 +31,11 @@ def ascend(
     right = tl.load(image + 1, inside & (column < width - 1), 0)
     down = tl.where(row < height - 1, below - here, 0)
     across = tl.where(column < width - 1, right - here, 0)
-    step = tl.load(steps + item)
-    a = tl.load(u + field, inside, 0) + step * inverse_rows.to(here.dtype) * down
-    b = tl.load(u + field + size, inside, 0) + step * inverse_columns.to(here.dtype) * across
+    table += 3 * item
+    a = tl.load(u + field, inside, 0) + tl.load(table) * down
+    b = tl.load(u + field + size, inside, 0) + tl.load(table + 1) * across
     limit = tl.load(radius + item) if FLAT else tl.load(radius + item * size + at, inside, 0)
-    least = tl.maximum(limit + step * huber.to(here.dtype), 1e-37)
+    least = tl.maximum(limit + tl.load(table + 2), 1e-37)
     scale = limit / tl.maximum(tl.sqrt(a * a + b * b), least)
     tl.store(out + field, scale * a, inside)
     tl.store(out + field + size, scale * b, inside)

@@ -1,5 +1,6 @@
 """The dual step of total variation on a CUDA device, by the Triton kernel of kernels_triton.py."""
 
+import math
 from contextlib import nullcontext
 from functools import cache
 
@@ -39,12 +40,13 @@ def ascend(f: GroupL1, K: Jacobian, u: Tensor, x: Tensor, step: Tensor) -> Tenso
     flat = weights.shape[-2:] == (1, 1)
     radius = weights.expand(*batch, *((1, 1) if flat else (h, w))).contiguous()
     tiles = -(-h // TILE["ROWS"]) * -(-w // TILE["COLUMNS"])
-    steps = step.expand(batch).to(x.dtype).contiguous()
-    soft = f.alpha if isinstance(f, GroupHuber) else 0.0
-    if programs := tiles * steps.numel():
+    factors = [*K.inverse, f.alpha if isinstance(f, GroupHuber) else 0.0]
+    # numbers of their own would arrive in single precision
+    table = (step.expand(batch).double()[..., None] * step.new_tensor(factors, dtype=torch.float64)).to(x.dtype).contiguous()
+    if programs := tiles * math.prod(batch):
         context = torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
         with context:
             kernel[(programs,)](
-                x.contiguous(), u.contiguous(), out, radius, steps, h, w, *K.inverse, soft, FLAT=flat, **TILE, **OPTIONS
+                x.contiguous(), u.contiguous(), out, radius, table, h, w, FLAT=flat, **TILE, **OPTIONS
             )
     return out

@@ -378,7 +378,6 @@ NONLINEAR = [
 
 _KINK = "not differentiable"
 _SMOOTH_ONLY = {"prox": "no closed form", "conj_prox": "no closed form", "conj": "no closed form"}
-_VALUE_ONLY = _SMOOTH_ONLY | {"grad": _KINK, "lipschitz": _KINK}
 _NO_CONJUGATE = {"conj": "a minimum over fields"}
 _NO_CLOSED_FORM = _NO_CONJUGATE | {"grad": _KINK, "lipschitz": _KINK}
 _NO_GRAD = {"grad": _KINK, "lipschitz": _KINK}
@@ -511,9 +510,9 @@ FUNCTIONALS: list[Term] = [
     Term("TV, Huber", lambda: TV(_SHAPE, huber=0.4, tol=0.0), _NO_CONJUGATE),
     Term("TV, volume", lambda: TV((2, 3, 4), 0.7, tol=0.0), _NO_CLOSED_FORM, shape=(2, 3, 4)),
     Term("TV, channels", lambda: TV((3, 4), channels=3, tol=0.0), _NO_CLOSED_FORM, shape=(3, 3, 4)),
-    Term("TV, nuclear", lambda: TV((3, 4), norm="nuclear", channels=2, tol=0.0), _NO_CLOSED_FORM, shape=(2, 3, 4)),
+    Term("TV, nuclear", lambda: TV((2, 3), norm="nuclear", channels=2, tol=0.0), _NO_CLOSED_FORM, shape=(2, 2, 3)),
     Term("SpaceVariantTV", lambda: SpaceVariantTV(_zero_somewhere(), tol=0.0), _NO_CLOSED_FORM),
-    Term("DirectionalTV", lambda: DirectionalTV(0.7 * uniform(*FIELD, low=-1), tol=0.0), _NO_CLOSED_FORM),
+    Term("DirectionalTV", lambda: DirectionalTV(0.7 * uniform(2, 2, 3, low=-1), tol=0.0), _NO_CLOSED_FORM, shape=(2, 3)),
     Term("Weighted, smooth", lambda: 2.5 * _measured()),
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),
