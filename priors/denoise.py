@@ -138,7 +138,9 @@ class _Numba:
         if torch.get_num_threads() == 1 or math.prod(K.domain.shape) < LARGE:
             run(
                 [
-                    partial(fista, self.y[i], self.u[i], self.v[i], self.images[i], inverse, self.radius[i], *options, b)
+                    partial(
+                        fista, self.y[i], self.u[i], self.v[i], self.images[i], inverse, self.radius[i], *options, b
+                    )
                     for i, b in ((i, np.ascontiguousarray(factors[i])) for i in chosen)
                 ]
             )

@@ -42,11 +42,13 @@ def ascend(f: GroupL1, K: Jacobian, u: Tensor, x: Tensor, step: Tensor) -> Tenso
     tiles = -(-h // TILE["ROWS"]) * -(-w // TILE["COLUMNS"])
     factors = [*K.inverse, f.alpha if isinstance(f, GroupHuber) else 0.0]
     # numbers of their own would arrive in single precision
-    table = (step.expand(batch).double()[..., None] * step.new_tensor(factors, dtype=torch.float64)).to(x.dtype).contiguous()
+    table = (
+        (step.expand(batch).double()[..., None] * step.new_tensor(factors, dtype=torch.float64))
+        .to(x.dtype)
+        .contiguous()
+    )
     if programs := tiles * math.prod(batch):
         context = torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
         with context:
-            kernel[(programs,)](
-                x.contiguous(), u.contiguous(), out, radius, table, h, w, FLAT=flat, **TILE, **OPTIONS
-            )
+            kernel[(programs,)](x.contiguous(), u.contiguous(), out, radius, table, h, w, FLAT=flat, **TILE, **OPTIONS)
     return out

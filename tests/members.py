@@ -512,7 +512,9 @@ FUNCTIONALS: list[Term] = [
     Term("TV, channels", lambda: TV((2, 2), channels=3, tol=0.0), _NO_CLOSED_FORM, shape=(3, 2, 2)),
     Term("TV, nuclear", lambda: TV((2, 2), norm="nuclear", channels=2, tol=0.0), _NO_CLOSED_FORM, shape=(2, 2, 2)),
     Term("SpaceVariantTV", lambda: SpaceVariantTV(uniform(3, 2), tol=0.0), _NO_CLOSED_FORM, shape=(3, 2)),
-    Term("DirectionalTV", lambda: DirectionalTV(0.7 * uniform(2, 2, 2, low=-1), tol=0.0), _NO_CLOSED_FORM, shape=(2, 2)),
+    Term(
+        "DirectionalTV", lambda: DirectionalTV(0.7 * uniform(2, 2, 2, low=-1), tol=0.0), _NO_CLOSED_FORM, shape=(2, 2)
+    ),
     Term("Weighted, smooth", lambda: 2.5 * _measured()),
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),
