@@ -3,17 +3,20 @@
 if __name__ != "invreg.priors":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.priors, not priors")
 
+from invreg.priors.denoise import tv_denoise
 from invreg.priors.fields_of_experts import FieldsOfExperts
+from invreg.priors.group_nuclear import GroupNuclear
+from invreg.priors.jacobian import Jacobian
 from invreg.priors.l1 import L1
 from invreg.priors.l2 import SquaredL2
-from invreg.priors.norms import GroupL1
+from invreg.priors.norms import GroupHuber, GroupL1
 from invreg.priors.nuclear import NuclearNorm
 from invreg.priors.sets import Box, NonNegative
 from invreg.priors.simplex import Simplex
 from invreg.priors.smooth_tv import SmoothTV
 from invreg.priors.tgv import TGV
 from invreg.priors.through import Through
-from invreg.priors.tv import TV, SpaceVariantTV
+from invreg.priors.tv import TV, DirectionalTV, SpaceVariantTV
 from invreg.priors.unet import ResidualUNet
 
 __all__ = [
@@ -21,8 +24,12 @@ __all__ = [
     "TGV",
     "TV",
     "Box",
+    "DirectionalTV",
     "FieldsOfExperts",
+    "GroupHuber",
     "GroupL1",
+    "GroupNuclear",
+    "Jacobian",
     "NonNegative",
     "NuclearNorm",
     "ResidualUNet",
@@ -31,4 +38,5 @@ __all__ = [
     "SpaceVariantTV",
     "SquaredL2",
     "Through",
+    "tv_denoise",
 ]

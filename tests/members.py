@@ -71,6 +71,11 @@ from invreg.priors import (
     Through,
 )
 from invreg.solvers import ADMM, CG, CGLS, PDHG, Landweber
+    DirectionalTV,
+    GroupHuber,
+    GroupNuclear,
+    Jacobian,
+from invreg.solvers import CGLS, PDHG
 
 
 @dataclass(frozen=True)
@@ -325,6 +330,10 @@ LINEAR = [
     Member("Gradient, zero", lambda: Gradient((5, 6), boundary="zero")),
     Member("Gradient, signal", lambda: Gradient((9,), 0.1)),
     Member("Gradient, volume", lambda: Gradient((3, 2, 4), (1.0, 2.0, 0.5), "periodic")),
+    Member("Jacobian", lambda: Jacobian((5, 6), (1.0, 0.5))),
+    Member("Jacobian, channels", lambda: Jacobian((3, 4, 2), (1.0, 0.5, 2.0), 2)),
+    Member("Jacobian, apart", lambda: Jacobian((4, 5), channels=2, apart=True)),
+    Member("Jacobian, complex", lambda: Jacobian((4, 5), complex=True)),
     Member("Gradient, complex", lambda: Gradient((5, 6), (1.0, 0.5), complex=True)),
     Member("Laplacian", lambda: Laplacian((6, 5), (1.0, 0.5))),
     Member("Laplacian, periodic", lambda: Laplacian((3, 1, 5), boundary="periodic")),
@@ -396,7 +405,8 @@ NONLINEAR = [
 
 _KINK = "not differentiable"
 _SMOOTH_ONLY = {"prox": "no closed form", "conj_prox": "no closed form", "conj": "no closed form"}
-_VALUE_ONLY = _SMOOTH_ONLY | {"grad": _KINK, "lipschitz": _KINK}
+_NO_CONJUGATE = {"conj": "a minimum over fields"}
+_NO_CLOSED_FORM = _NO_CONJUGATE | {"grad": _KINK, "lipschitz": _KINK}
 _NO_GRAD = {"grad": _KINK, "lipschitz": _KINK}
 _SHAPE = (5, 4)
 
@@ -528,7 +538,7 @@ FUNCTIONALS: list[Term] = [
     Term("LeastSquares, complex", lambda: LeastSquares(_coils(*_SHAPE)), complex=True),
     Term("WeightedLeastSquares, complex", lambda: WeightedLeastSquares(_coils(*_SHAPE), _MAP), complex=True),
     Term("GroupL1, complex", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD, complex=True),
-    Term("TV, complex", lambda: TV(_SHAPE, complex=True), _VALUE_ONLY, complex=True),
+    Term("TV, complex", lambda: TV((2, 2), complex=True, tol=0.0), _NO_CLOSED_FORM, shape=(2, 2), complex=True),
     Term("Weighted, complex", lambda: 2.5 * LeastSquares(_coils(*_SHAPE)), complex=True),
     Term("GroupL1", GroupL1, _NO_GRAD, shape=FIELD),
     Term("GroupL1, one component", GroupL1, _NO_GRAD, shape=(1, *_SHAPE)),
@@ -559,6 +569,18 @@ FUNCTIONALS: list[Term] = [
     Term("SmoothTV", lambda: SmoothTV(_SHAPE, smoothing=0.3), _SMOOTH_ONLY),
     Term("SmoothTV, weights", lambda: SmoothTV(_SHAPE, _MAP, 0.3), _SMOOTH_ONLY),
     Term("FieldsOfExperts", _experts, _SMOOTH_ONLY),
+    Term("GroupL1, volume", lambda: GroupL1(uniform(2, *_SHAPE), ndim=4), _NO_GRAD, shape=(3, 2, *_SHAPE)),
+    Term("GroupHuber", lambda: GroupHuber(0.4, _zero_somewhere()), shape=FIELD),
+    Term("GroupHuber, complex", lambda: GroupHuber(0.4), shape=FIELD, complex=True),
+    Term("GroupNuclear", lambda: GroupNuclear(_zero_somewhere()[None]), _NO_GRAD, shape=(3, 2, *_SHAPE)),
+    Term("TV", lambda: TV((3, 2), tol=0.0), _NO_CLOSED_FORM, shape=(3, 2)),
+    Term("TV, anisotropic", lambda: TV((3, 2), (1.0, 2.0), norm="anisotropic", tol=0.0), _NO_CLOSED_FORM, shape=(3, 2)),
+    Term("TV, Huber", lambda: TV((3, 2), huber=0.4, tol=0.0), _NO_CONJUGATE, shape=(3, 2)),
+    Term("TV, volume", lambda: TV((2, 1, 2), 0.7, tol=0.0), _NO_CLOSED_FORM, shape=(2, 1, 2)),
+    Term("TV, channels", lambda: TV((2, 2), channels=3, tol=0.0), _NO_CLOSED_FORM, shape=(3, 2, 2)),
+    Term("TV, nuclear", lambda: TV((2, 2), norm="nuclear", channels=2, tol=0.0), _NO_CLOSED_FORM, shape=(2, 2, 2)),
+    Term("SpaceVariantTV", lambda: SpaceVariantTV(uniform(3, 2), tol=0.0), _NO_CLOSED_FORM, shape=(3, 2)),
+        "DirectionalTV", lambda: DirectionalTV(0.7 * uniform(2, 2, 2, low=-1), tol=0.0), _NO_CLOSED_FORM, shape=(2, 2)
     Term("Weighted, smooth", lambda: 2.5 * _measured()),
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),

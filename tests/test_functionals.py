@@ -124,7 +124,7 @@ def test_conjugate_with_a_bound_is_an_upper_bound_over_the_bounded_points(case: 
     assert bounded.shape == BATCH
     for _ in range(50):
         x = 2 * _random(case, generator)
-        size = x.abs() if f.ndim == 2 else torch.linalg.vector_norm(x, dim=-3, keepdim=True)
+        size = x.abs() if f.ndim == 2 else torch.linalg.vector_norm(x, dim=tuple(range(-f.ndim, -2)), keepdim=True)
         x = x * (bounds.reshape(*BATCH, *(1,) * f.ndim) / size.clamp(min=1e-12)).clamp(max=1)
         assert bool((inner(x, u, f.ndim) - f(x) <= bounded + 1e-12).all())
 

@@ -51,6 +51,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "operators/tomography/kernels_vectors.py",
     "operators/tomography/kernels_shear.py",
     "priors/kernels_cpu.py",
+    "priors/kernels_triton.py",
 }
 
 

@@ -8,21 +8,15 @@ from invreg.verbs.plan import VERB as PLAN
 from invreg.verbs.recipes import VERB as RECIPES
 from invreg.verbs.reconstruct import VERB as RECONSTRUCT
 from invreg.verbs.simulate import VERB as SIMULATE
-<<<<<<< HEAD
 from invreg.verbs.train import VERB as TRAIN
-=======
 from invreg.verbs.tune import VERB as TUNE
->>>>>>> h-choose
 
 VERBS: dict[str, Verb] = {
     "reconstruct": RECONSTRUCT,
     "simulate": SIMULATE,
-<<<<<<< HEAD
     "data": DATA,
     "train": TRAIN,
-=======
     "tune": TUNE,
->>>>>>> h-choose
     "info": INFO,
     "plan": PLAN,
     "recipes": RECIPES,
