@@ -51,10 +51,12 @@ from invreg.operators.tomography import (
     to_astra,
 )
 from invreg.operators.tomography import plot as plot_geometry
+from invreg.operators.wave import AcousticWave2D, ricker
 
 __all__ = [
     "INSTRUMENTS",
     "MTF",
+    "AcousticWave2D",
     "Ball",
     "Band",
     "Blur",
@@ -105,6 +107,7 @@ __all__ = [
     "psf",
     "random_lines",
     "random_mask",
+    "ricker",
     "to_astra",
     "white_noise_std",
 ]

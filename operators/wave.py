@@ -12,7 +12,7 @@ from invreg.operators import wave_steps
 from invreg.operators.arguments import image_shape
 
 COURANT = math.sqrt(3 / 8)  # fourth-order differences: the largest stable c dt / spacing
-REFLECTION = 1e-4  # by a layer, of waves that meet it head on, before discretisation
+REFLECTION = 1e-3  # by a layer, of waves that meet it head on, before discretisation
 
 
 def ricker(frequency: float, dt: float, steps: int, delay: float | None = None) -> Tensor:
@@ -57,7 +57,7 @@ class AcousticWave2D(Operator):
         wavelet: Tensor,
         sources: Any,
         receivers: Any,
-        absorbing: int = 20,
+        absorbing: int = 12,
     ) -> None:
         shape = image_shape(shape, "AcousticWave2D")
         if min(shape) < 4:

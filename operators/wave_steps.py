@@ -33,21 +33,21 @@ class Setup(NamedTuple):
 
 def traces(m: Tensor, s: Setup) -> Tensor:
     if m.device.type != "cpu":
-        return _Fields(m, s).run()
+        return Fields(m, s).run()
     return _on_cpu("run", m, s)
 
 
 def derivative(m: Tensor, dm: Tensor, s: Setup) -> Tensor:
     """The derivative of the traces along dm."""
     if m.device.type != "cpu":
-        return _Fields(m, s).run(dm)
+        return Fields(m, s).run(dm)
     return _on_cpu("run_derivative", m, s, dm)
 
 
 def transposed(m: Tensor, v: Tensor, s: Setup) -> Tensor:
     """The transpose of the derivative, applied to traces v."""
     if m.device.type != "cpu":
-        return _Fields(m, s).run_transposed(v)
+        return Fields(m, s).run_transposed(v)
     return _on_cpu("run_transposed", m, s, v)
 
 
@@ -57,20 +57,18 @@ def _on_cpu(kind: str, m: Tensor, s: Setup, other: Tensor | None = None) -> Tens
     def in_halo(t: Tensor) -> Any:
         return torch.nn.functional.pad(t, (HALO,) * 4).numpy()
 
-    def profile(layer: Tensor) -> Any:
-        return torch.nn.functional.pad(layer, (HALO, HALO)).to(m.dtype).numpy()
-
     batch, shots, steps = len(m), len(s.sources), len(s.wavelet)
     back = kind == "run_transposed"
     shape = (m.shape[-2] + 2 * HALO, m.shape[-1] + 2 * HALO) if back else (len(s.receivers), steps)
     out = m.new_empty(batch, shots, *shape)
     media, wavelet, receivers = in_halo(m), s.wavelet.to(m.dtype).numpy(), (s.receivers + HALO).numpy()
-    (a, b), (c, d) = profile(s.columns), profile(s.rows)
+    profiles = [t.to(m.dtype).expand(m.shape[-2:]) for t in (*s.columns, *s.rows[..., None])]
+    layers = in_halo(torch.stack(profiles))
     others = None if other is None else other.contiguous().numpy() if back else in_halo(other)
     kernel, tasks = getattr(kernels_wave, kind), []
     for i in range(batch):
         for k, (row, column) in enumerate((s.sources + HALO).tolist()):
-            arguments = [media[i], wavelet, row, column, s.width, a, b, c, d, receivers]
+            arguments = [media[i], wavelet, row, column, layers, s.width, receivers]
             if others is not None:
                 arguments += [others[i, k], s.length(m)] if back else [others[i]]
             tasks.append(partial(kernel, *arguments, out[i, k].numpy()))
@@ -100,7 +98,7 @@ class _State(NamedTuple):
     memory: tuple[tuple[Tensor, Tensor], ...]
 
 
-class _Fields:
+class Fields:
     """All shots of all media side by side, (batch, shot, rows, columns), on any device."""
 
     def __init__(self, m: Tensor, s: Setup) -> None:

@@ -34,6 +34,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/adapters/odl.py",
     "invreg/adapters/odl_geometry.py",
     "invreg/recipes/config.py",
+    "operators/kernels_wave.py",
     "operators/tomography/kernels_backproject.py",
     "operators/tomography/kernels_bins.py",
     "operators/tomography/kernels_cone.py",
