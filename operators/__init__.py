@@ -28,6 +28,7 @@ from invreg.operators.mtf import MTF
 from invreg.operators.noise_levels import affine_noise, white_noise_std
 from invreg.operators.pansharpening import PanMultispectral
 from invreg.operators.photon_transfer import detector_noise
+from invreg.operators.polychromatic import PolychromaticXRay
 from invreg.operators.radiometry import Radiometry, noise_from_snr
 from invreg.operators.resample import Downsample, Resize, Upsample
 from invreg.operators.satellite import Satellite
@@ -80,6 +81,7 @@ __all__ = [
     "Poisson",
     "PoissonGaussian",
     "PoissonTransmission",
+    "PolychromaticXRay",
     "ProductConvolution",
     "Radiometry",
     "Resize",

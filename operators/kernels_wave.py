@@ -75,16 +75,20 @@ def add_layers(u: Array, memory: Array, layers: Array, width: int, w: Array) -> 
     columns, flat = u.shape[1], u.ravel()
     for axis, top, bottom, left, right in bands(u.shape, width):
         step, n = (1, columns)[axis], right - left
-        past, again = memory[2 * axis].ravel(), memory[2 * axis + 1]
+        past, a2, b2 = memory[2 * axis].ravel(), layers[2 * axis], layers[2 * axis + 1]
         for i in range(top, bottom):
             f0, f1, _, f3, f4 = around(flat, i * columns + left, step, n)
-            p, a, b = memory[2 * axis, i, left:right], layers[2 * axis, i, left:right], layers[2 * axis + 1, i, left:right]
+            p, a, b = (
+                memory[2 * axis, i, left:right],
+                layers[2 * axis, i, left:right],
+                layers[2 * axis + 1, i, left:right],
+            )
             for j in range(n):
                 p[j] = b[j] * p[j] + a[j] * (before * (f3[j] - f1[j]) + beyond * (f4[j] - f0[j]))
         for i in range(top, bottom):
             f0, f1, f2, f3, f4 = around(flat, i * columns + left, step, n)
             p0, p1, _, p3, p4 = around(past, i * columns + left, step, n)
-            z, a, b = again[i, left:right], layers[2 * axis, i, left:right], layers[2 * axis + 1, i, left:right]
+            z, a, b = memory[2 * axis + 1, i, left:right], a2[i, left:right], b2[i, left:right]
             out = w[i, left:right]
             for j in range(n):
                 slope = before * (p3[j] - p1[j]) + beyond * (p4[j] - p0[j])
@@ -94,9 +98,7 @@ def add_layers(u: Array, memory: Array, layers: Array, width: int, w: Array) -> 
 
 
 @_jit
-def add_layers_transposed(
-    q: Array, memory: Array, layers: Array, width: int, e: Array, f: Array, out: Array
-) -> None:
+def add_layers_transposed(q: Array, memory: Array, layers: Array, width: int, e: Array, f: Array, out: Array) -> None:
     """out += the transpose of `add_layers` on q, `memory` going one step back; e and f are scratch fields of zeros."""
     one = q.dtype.type(1)
     here, near, far = -one * 5 / 2, one * 4 / 3, -one / 12
@@ -104,8 +106,13 @@ def add_layers_transposed(
     columns, flat = q.shape[1], q.ravel()
     for axis, top, bottom, left, right in bands(q.shape, width):
         step, n = (1, columns)[axis], right - left
+        a2, b2 = layers[2 * axis], layers[2 * axis + 1]
         for i in range(top, bottom):
-            z, a, b = memory[2 * axis + 1, i, left:right], layers[2 * axis, i, left:right], layers[2 * axis + 1, i, left:right]
+            z, a, b = (
+                memory[2 * axis + 1, i, left:right],
+                layers[2 * axis, i, left:right],
+                layers[2 * axis + 1, i, left:right],
+            )
             q2, e2 = q[i, left:right], e[i, left:right]
             for j in range(n):
                 z[j] = q2[j] + b[j] * z[j]
@@ -113,7 +120,11 @@ def add_layers_transposed(
         for i in range(top, bottom):
             q0, q1, _, q3, q4 = around(flat, i * columns + left, step, n)
             e0, e1, _, e3, e4 = around(e.ravel(), i * columns + left, step, n)
-            p, a, b = memory[2 * axis, i, left:right], layers[2 * axis, i, left:right], layers[2 * axis + 1, i, left:right]
+            p, a, b = (
+                memory[2 * axis, i, left:right],
+                layers[2 * axis, i, left:right],
+                layers[2 * axis + 1, i, left:right],
+            )
             f2 = f[i, left:right]
             for j in range(n):
                 slope = before * (q3[j] + e3[j] - q1[j] - e1[j]) + beyond * (q4[j] + e4[j] - q0[j] - e0[j])

@@ -145,11 +145,12 @@ class Fields:
 
     def run_transposed(self, v: Tensor) -> Tensor:
         steps, length = len(self.wavelet) - 1, self.s.length(self.m)
-        kept = [self.rest()]
+        state = self.rest()
+        kept = [state]
         for n in range((steps - 1) // length * length):
-            following, _ = self.step(kept[-1] if n % length == 0 else following, n)
+            state, _ = self.step(state, n)
             if (n + 1) % length == 0:
-                kept.append(following)
+                kept.append(state)
         gradient = torch.zeros_like(self.m)
         adjoint = self.rest()
         adjoint = adjoint._replace(now=self.inject(adjoint.now, v[..., steps]))

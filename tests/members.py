@@ -17,6 +17,7 @@ from torch import Tensor
 from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
 from invreg.operators import (
     MTF,
+    AcousticWave2D,
     Ball,
     Blur,
     ConeBeam,
@@ -38,6 +39,7 @@ from invreg.operators import (
     Poisson,
     PoissonGaussian,
     PoissonTransmission,
+    PolychromaticXRay,
     ProductConvolution,
     Resize,
     Saturated,
@@ -171,6 +173,15 @@ def _steep() -> XRay:
     u = np.array([[1.5, 0.3, 0.0], [0.2, 1.5, 0.1], [1.4, 0.0, 0.6]])
     v = np.array([[-0.2, 1.4, 0.3], [0.0, 0.1, 1.3], [0.3, 1.2, 0.0]])
     return XRay(Views3D(source, -source, u, v, 5, 6), shape=(4, 5, 6), pixel_size=1.0)
+
+
+def _wave() -> AcousticWave2D:
+    wavelet = 300 * uniform(12, low=-1)
+    return AcousticWave2D((5, 6), 1.0, 0.02, wavelet, [(1, 2), (4, 4)], [(2, 2), (0, 5), (4, 3)], absorbing=3)
+
+
+def _polychromatic() -> PolychromaticXRay:
+    return PolychromaticXRay(_rays(0.0, 0.4, 2.0), uniform(4), 0.2 * uniform(4, 2))
 
 
 def _blur() -> Any:
@@ -358,6 +369,8 @@ NONLINEAR = [
     Member("Cube", lambda: Cube((4, 5))),
     Member("Composed", lambda: Cube((2, 4, 5)) @ Gradient((4, 5))),
     Member("Composed, linear last", lambda: Gradient((4, 5)) @ Cube((4, 5))),
+    Member("AcousticWave2D", _wave),
+    Member("PolychromaticXRay", _polychromatic),
     Member("FromPhysics", _deepinv_nonlinear, _PHYSICS, needs="deepinv"),
     *LATENTS,
 ]

@@ -73,7 +73,9 @@ def test_steps_stay_bounded_up_to_the_stated_velocity():
     A = AcousticWave2D((20, 24), 10.0, 2e-3, wavelet, [(10, 12)], [(9, 11), (1, 1)])
     traces = A(torch.full((20, 24), 0.999 * A.fastest, dtype=torch.float64))
     assert float(traces[..., -200:].abs().max()) < 0.1 * float(traces.abs().max())
-    with pytest.raises(ValueError, match=r"stable for finite velocities up to 3061\.9 m/s; the greatest is 3100: take a"):
+    with pytest.raises(
+        ValueError, match=r"stable for finite velocities up to 3061\.9 m/s; the greatest is 3100"
+    ):
         A(torch.full((20, 24), 3100.0))
     with pytest.raises(ValueError, match="the greatest is nan"):
         A(torch.full((20, 24), math.nan))
@@ -132,7 +134,7 @@ def test_torch_and_numba_take_the_same_steps(kept, device, monkeypatch):
 def test_second_derivatives_are_refused_in_words():
     A, c = small(), medium(12, 9).requires_grad_()
     (gradient,) = torch.autograd.grad(A(c).square().sum(), c, create_graph=True)
-    with pytest.raises(NotImplementedError, match="no second derivatives; take solvers.GaussNewton or LBFGS"):
+    with pytest.raises(NotImplementedError, match="no second derivatives"):
         torch.autograd.grad(gradient.sum(), c)
 
 
@@ -145,7 +147,10 @@ def test_second_derivatives_are_refused_in_words():
         ({"absorbing": 0}, "one or more absorbing nodes, a whole number; got 0"),
         ({"wavelet": torch.full((5,), math.nan)}, "a wavelet of two or more finite real values"),
         ({"wavelet": torch.ones(3, 5)}, r"got torch.float32 \(3, 5\)"),
-        ({"sources": [(12, 1)]}, r"sources \(n, 2\), whole numbers \(row, column\) within \(12, 9\); got \[\[12, 1\]\]"),
+        (
+            {"sources": [(12, 1)]},
+            r"sources \(n, 2\), whole numbers .* within \(12, 9\); got \[\[12, 1\]\]",
+        ),
         ({"receivers": [(1.5, 1)]}, r"receivers \(n, 2\), whole numbers .*; got \[\[1\.5, 1\.0\]\]"),
         ({"sources": np.zeros((0, 2), int)}, r"sources \(n, 2\)"),
     ],
