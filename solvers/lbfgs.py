@@ -12,12 +12,12 @@ from invreg.core import Functional, Solver, Sum, inner, over_batch
 
 
 class LBFGSState(NamedTuple):
-    """Estimate, objective (*batch,), gradient, pairs (s, y, <s, y>) with the newest last, |gradient| at the start."""
+    """Estimate, objective (*batch,), gradient; steps of x and of the gradient, newest last; the criterion at x0."""
 
     x: Tensor
     value: Tensor
     gradient: Tensor
-    pairs: tuple[tuple[Tensor, Tensor, Tensor], ...]
+    pairs: tuple[tuple[Tensor, Tensor], ...]
     norm_start: Tensor
 
 
@@ -60,10 +60,9 @@ class LBFGS(Solver):
 
     def step(self, s: LBFGSState) -> LBFGSState:
         n = self.total.ndim
-        d = self._direction(s)
-        t = torch.ones_like(s.value)
-        if not s.pairs and math.isfinite(self.first):
-            t = self.first / d.abs().flatten(-n).amax(-1).double().clamp(min=1e-300)
+        d, steepest = self._direction(s)
+        longest = self.first / d.abs().flatten(-n).amax(-1).double().clamp(min=1e-300)
+        t = torch.where(steepest & longest.isfinite(), longest, 1.0)
         x, value, searching = s.x, s.value, torch.ones_like(t, dtype=torch.bool)
         for _ in range(30):
             trial = (s.x + over_batch(t, d, n) * d).clamp(self.low, self.high)
@@ -74,14 +73,13 @@ class LBFGS(Solver):
             good = searching & (moved <= s.value + 1e-4 * slope + noise * (slope <= 0))
             chosen = good.reshape(*good.shape, *(1,) * n)
             x, value = torch.where(chosen, trial, x), torch.where(good, moved, value)
-            searching = searching & ~good & moved.isfinite() | searching & ~good & moved.isinf()
+            searching = searching & ~good
             if not bool(searching.any()):
                 break
             shorter = -0.5 * slope / (moved - s.value - slope)
-            t = torch.where(searching, t * shorter.nan_to_num(nan=0.1).clamp(0.1, 0.5), t)
+            t = t * shorter.nan_to_num(nan=0.1).clamp(0.1, 0.5)
         gradient = self.total.grad(x)
-        step, change = x - s.x, gradient - s.gradient
-        pairs = (*s.pairs, (step, change, inner(step, change, n)))[-self.memory :]
+        pairs = (*s.pairs, (x - s.x, gradient - s.gradient))[-self.memory :]
         return LBFGSState(x, value, gradient, pairs, s.norm_start)
 
     def certificate(self, s: LBFGSState) -> dict[str, Tensor]:
@@ -93,24 +91,28 @@ class LBFGS(Solver):
         step = (x - gradient).clamp(self.low, self.high) - x
         return inner(step, step, self.total.ndim).sqrt()
 
-    def _direction(self, s: LBFGSState) -> Tensor:
-        """-H g on the free variables by the two loops; pairs without positive curvature are left out, item by item."""
+    def _direction(self, s: LBFGSState) -> tuple[Tensor, Tensor]:
+        """-H g on the free variables by the two loops, and for which items it is -g for lack of pairs.
+
+        Pairs without positive curvature are left out, item by item.
+        """
         n = self.total.ndim
         held = ((s.x <= self.low) & (s.gradient > 0)) | ((s.x >= self.high) & (s.gradient < 0))
         q = torch.where(held, 0.0, s.gradient)
-        scale = torch.ones_like(s.value)
-        weights: list[Tensor] = []
-        free = [(torch.where(held, 0.0, a), torch.where(held, 0.0, b)) for a, b, _ in s.pairs]
-        products = [(inner(a, b, n), inner(b, b, n)) for a, b in free]
-        usable = [sy > 1e-10 * yy.sqrt() * inner(a, a, n).sqrt() for (a, _), (sy, yy) in zip(free, products, strict=True)]
-        for (a, b), (sy, yy), use in reversed(list(zip(free, products, usable, strict=True))):
-            weight = torch.where(use, inner(a, q, n) / sy, 0.0)
+        scale, steepest = torch.ones_like(s.value), torch.ones_like(s.value, dtype=torch.bool)
+        pairs = []
+        for step, change in s.pairs:
+            a, b = torch.where(held, 0.0, step), torch.where(held, 0.0, change)
+            ab, aa, bb = inner(a, b, n), inner(a, a, n), inner(b, b, n)
+            usable = ab > 1e-10 * (aa * bb).sqrt()
+            scale, steepest = torch.where(usable, ab / bb, scale), steepest & ~usable
+            pairs.append((a, b, torch.where(usable, 1 / ab, 0.0)))
+        weights = []
+        for a, b, rho in reversed(pairs):
+            weight = rho * inner(a, q, n)
             q = q - over_batch(weight, q, n) * b
             weights.append(weight)
-        for (sy, yy), use in zip(products, usable, strict=True):
-            scale = torch.where(use, sy / yy, scale)
         q = over_batch(scale, q, n) * q
-        for (a, b), (sy, _), use, weight in zip(free, products, usable, reversed(weights), strict=True):
-            back = torch.where(use, weight - inner(b, q, n) / sy, 0.0)
-            q = q + over_batch(back, q, n) * a
-        return -torch.where(held, 0.0, q)
+        for (a, b, rho), weight in zip(pairs, reversed(weights), strict=True):
+            q = q + over_batch(weight - rho * inner(b, q, n), q, n) * a
+        return -torch.where(held, 0.0, q), steepest

@@ -1,15 +1,16 @@
 """Newton-type methods for smooth terms of non-linear operators: Gauss-Newton and Newton-CG, in a trust region."""
 
 import math
+import warnings
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Precomposed, Solver, Sum, inner, over_batch
+from invreg.core import Functional, Linear, Precomposed, Solver, Sum, inner, over_batch
 
 
 class NewtonState(NamedTuple):
@@ -20,6 +21,13 @@ class NewtonState(NamedTuple):
     gradient: Tensor
     radius: Tensor
     norm_start: Tensor
+
+
+def _derivative(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
+    """f'(x) v."""
+    with warnings.catch_warnings():  # torch's own, on its first forward derivative
+        warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
+        return torch.func.jvp(f, (x,), (v,))[1]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +46,8 @@ class _TrustRegion(Solver):
         object.__setattr__(self, "total", total)
 
     @abstractmethod
-    def _product(self, x: Tensor, v: Tensor) -> Tensor:
-        """The matrix of the model at x times v."""
+    def _matrix(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """The product of a vector with the matrix of the model at x."""
 
     def init(self, x0: Tensor) -> NewtonState:
         gradient = self.total.grad(x0)
@@ -59,7 +67,7 @@ class _TrustRegion(Solver):
         accepted = (ratio > 1e-4) & value.isfinite()
         radius = torch.where(accepted & (ratio >= 0.25), s.radius, 0.25 * length)
         radius = torch.where((ratio > 0.75) & (length >= 0.99 * s.radius), 2 * s.radius, radius)
-        x = torch.where(over_mask(accepted, x, n), x, s.x)
+        x = torch.where(accepted.reshape(*accepted.shape, *(1,) * n), x, s.x)
         return NewtonState(x, torch.where(accepted, value, s.value), self.total.grad(x), radius, s.norm_start)
 
     def certificate(self, s: NewtonState) -> dict[str, Tensor]:
@@ -77,13 +85,15 @@ class _TrustRegion(Solver):
         d, direction = torch.zeros_like(residual), residual
         norm2 = inner(residual, residual, n)
         relative = torch.where(s.norm_start == 0, 0.0, norm2.sqrt() / s.norm_start)
-        stop = norm2 * relative.clamp(max=self.forcing).square()
+        round_off = 64 * torch.finfo(d.dtype).eps * s.norm_start
+        stop = torch.maximum(norm2.sqrt() * relative.clamp(max=self.forcing), round_off).square()
         length2, predicted = torch.zeros_like(norm2), torch.zeros_like(norm2)
-        active = norm2 > 0
+        product_with = self._matrix(s.x)
+        active = norm2 > round_off.square()
         for _ in range(self.inner_steps):
             if not bool(active.any()):
                 break
-            product = self._product(s.x, direction)
+            product = product_with(direction)
             curvature = inner(direction, product, n)
             alpha = norm2 / curvature
             # the way to the boundary: |d + t p| = radius
@@ -108,10 +118,6 @@ class _TrustRegion(Solver):
         return d, predicted
 
 
-def over_mask(mask: Tensor, x: Tensor, ndim: int) -> Tensor:
-    return mask.reshape(*mask.shape, *(1,) * ndim)
-
-
 @dataclass(frozen=True, eq=False)
 class GaussNewton(_TrustRegion):
     """min_x sum_i f_i(A_i(x)) + g(x) by Gauss-Newton steps in a trust region, which is Levenberg and Marquardt's damping.
@@ -125,15 +131,23 @@ class GaussNewton(_TrustRegion):
     Raises TypeError for a term without a gradient. Sources: Steihaug (1983); More (1978).
     """
 
-    def _product(self, x: Tensor, v: Tensor) -> Tensor:
-        products = []
-        for t in self.total.terms:
-            if isinstance(t, Precomposed):
-                z, dz = torch.func.jvp(t.K, (x,), (v,))
-                products.append(t.K.vjp(x, torch.func.jvp(t.f.grad, (z,), (dz,))[1]))
-            else:
-                products.append(torch.func.jvp(t.grad, (x,), (v,))[1])
-        return torch.stack(products).sum(0)
+    def _matrix(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        products = [_curvature(t, x) for t in self.total.terms]
+        return lambda v: torch.stack([product(v) for product in products]).sum(0)
+
+
+def _curvature(term: Functional, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """v -> J^T (Hessian of f) J v of a term f @ A at x, or the Hessian of a term on x itself."""
+    if not isinstance(term, Precomposed):
+        return lambda v: _derivative(term.grad, x, v)
+    A, f = term.K, term.f
+    z = A(x)
+
+    def product(v: Tensor) -> Tensor:
+        ahead = A(v) if isinstance(A, Linear) else _derivative(A, x, v)
+        return A.vjp(x, _derivative(f.grad, z, ahead))
+
+    return product
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,5 +159,5 @@ class NewtonCG(_TrustRegion):
     Wright, Numerical Optimization (2006), algorithm 7.2.
     """
 
-    def _product(self, x: Tensor, v: Tensor) -> Tensor:
-        return torch.func.jvp(self.total.grad, (x,), (v,))[1]
+    def _matrix(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda v: _derivative(self.total.grad, x, v)

@@ -53,7 +53,7 @@ from invreg.operators import (
     XRay,
 )
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
-from invreg.solvers import CGLS, PDHG
+from invreg.solvers import CGLS, LBFGS, PDHG, GaussNewton, NewtonCG
 
 
 @dataclass(frozen=True)
@@ -555,15 +555,25 @@ def _pdhg(case: Method) -> Solver:
     return PDHG([*terms, Box(case.low, case.high)] if bounded else terms)
 
 
+def _smooth(case: Method) -> Functional:
+    return WeightedLeastSquares(case.y, case.weights.to(case.y).expand_as(case.y)) @ case.A
+
+
 _ALL = torch.ones(7, 11, dtype=torch.float64)
 _IMAGE = torch.ones(8, 9, dtype=torch.float64)
 _VIEWS = 2 * uniform(7, 11, seed=4)
+_WEIGHTS = 3 * uniform(7, 11, seed=5)
 
 _NO_GAP = {"gap": "the size of a gradient does not bound the objective"}
 
 SOLVERS = [
     Method("PDHG, TV", _pdhg, _VIEWS, _ALL, 0.1 * _IMAGE),
     Method("PDHG, bounds", _pdhg, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
-    Method("PDHG, weights", _pdhg, _VIEWS, 3 * uniform(7, 11, seed=5), 0.2 * uniform(8, 9, seed=6), low=0.0),
+    Method("PDHG, weights", _pdhg, _VIEWS, _WEIGHTS, 0.2 * uniform(8, 9, seed=6), low=0.0),
     Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
-]
+    Method("GaussNewton", lambda case: GaussNewton([_smooth(case)], inner_steps=200), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
+    Method("NewtonCG", lambda case: NewtonCG([_smooth(case)], inner_steps=200), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
+    Method("LBFGS", lambda case: LBFGS([_smooth(case)]), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
+    Method("LBFGS, bounds", lambda case: LBFGS([_smooth(case)], low=case.low, high=case.high, first=0.1),
+           _VIEWS, _WEIGHTS, 0 * _IMAGE, low=0.0, high=0.35, lacks=_NO_GAP),
+]  # fmt: skip
