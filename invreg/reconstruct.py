@@ -2,7 +2,7 @@
 
 import gc
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ BROKE_DOWN, NOT_CONVERGED = 1, 3  # exit codes
 class Outcome:
     """What a job left behind. code: 0 converged, 1 not a finite number, 3 stopped before it converged.
 
-    rows: first and end of those written. weight, reason: lambda and why. metrics: against the truth, where the
+    rows: first and end of those written. weight, reason: lambda and why. misfit: the order s of a Sobolev misfit and
+    the reason for it. metrics: against the truth, where the
     measurement carries one. seconds: wall time by part of the work.
     """
 
@@ -41,6 +42,7 @@ class Outcome:
     rows: tuple[int, int]
     weight: float | None
     reason: str | None
+    misfit: dict[str, Any] | None
     gap: float | None
     centre: float
     metrics: dict[str, float]
@@ -136,6 +138,8 @@ def _rows(config: "Config", seen: Survey, kept: Checkpoint, progress: Progress, 
         with clock("write"):
             if result.weight is not None and "weight" not in kept.state:
                 _keep_weight(kept, result)
+            if result.order is not None:
+                kept.state.setdefault("misfit", asdict(result.order))
             kept.state["seconds"] = clock.so_far()
             kept.add(result.x.detach().cpu().numpy(), record)
         progress.rows_done()
@@ -151,6 +155,9 @@ def _batch(
     if "weight" in kept.state:  # one weight for all rows, so that slices can be compared
         prior = config.prior.model_copy(update={"weight": kept.state["weight"]["value"]})
         config = config.model_copy(update={"prior": prior})
+    if "misfit" in kept.state:
+        order = config.misfit.model_copy(update={"s": kept.state["misfit"]["s"]})
+        config = config.model_copy(update={"misfit": order})
     A, y, std, warnings = prepare.batch(config, seen, first, end, clock)
     with clock("solve"):
         result = RECIPES[config.recipe].run(A, y, config, std, progress)
@@ -214,6 +221,7 @@ def _finish(config: "Config", seen: Survey, kept: Checkpoint, clock: Clock, inte
         kept.state["batches"] = kept.batches[:-1]  # it is written, but not finished
         if not kept.batches:
             kept.state.pop("weight", None)  # its choice may not have ended either
+            kept.state.pop("misfit", None)
         kept.save()
     kept.publish(RESULTS, keep=interrupted)
     return Outcome(
@@ -224,6 +232,7 @@ def _finish(config: "Config", seen: Survey, kept: Checkpoint, clock: Clock, inte
         rows=rows,
         weight=weight and weight["value"],
         reason=weight and weight["reason"],
+        misfit=kept.state.get("misfit"),
         gap=max(gaps, default=None),
         centre=seen.axis,
         metrics=metrics,

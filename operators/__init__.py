@@ -4,6 +4,7 @@ if __name__ != "invreg.operators":  # found as a top-level package, from the che
     raise ImportError("import invreg.operators, not operators")
 
 from invreg.operators import psf
+from invreg.operators.bessel import BesselPotential
 from invreg.operators.blur import Blur
 from invreg.operators.fourier import FourierSampling, random_lines
 from invreg.operators.gradient import Gradient, Laplacian
@@ -20,11 +21,13 @@ from invreg.operators.likelihoods import (
     PoissonGaussian,
     PoissonTransmission,
     Saturated,
+    Sobolev,
     StudentT,
     WeightedLeastSquares,
 )
 from invreg.operators.mask import Mask, random_mask
 from invreg.operators.mtf import MTF
+from invreg.operators.noise_colour import SobolevOrder, sobolev_order
 from invreg.operators.noise_levels import affine_noise, white_noise_std
 from invreg.operators.pansharpening import PanMultispectral
 from invreg.operators.photon_transfer import detector_noise
@@ -60,6 +63,7 @@ __all__ = [
     "AcousticWave2D",
     "Ball",
     "Band",
+    "BesselPotential",
     "Blur",
     "ConeBeam",
     "CorrelatedGaussian",
@@ -87,6 +91,8 @@ __all__ = [
     "Resize",
     "Satellite",
     "Saturated",
+    "Sobolev",
+    "SobolevOrder",
     "StudentT",
     "TiledBlur",
     "ToeplitzNormal",
@@ -110,6 +116,7 @@ __all__ = [
     "random_lines",
     "random_mask",
     "ricker",
+    "sobolev_order",
     "to_astra",
     "white_noise_std",
 ]

@@ -5,8 +5,9 @@ if __name__ != "invreg.solvers":  # found as a top-level package, from the check
 
 from invreg.solvers.choose import Choice, discrepancy
 from invreg.solvers.krylov import CGLS
+from invreg.solvers.landweber import Landweber
 from invreg.solvers.lbfgs import LBFGS
 from invreg.solvers.newton import GaussNewton, NewtonCG
 from invreg.solvers.pdhg import PDHG
 
-__all__ = ["CGLS", "LBFGS", "PDHG", "Choice", "GaussNewton", "NewtonCG", "discrepancy"]
+__all__ = ["CGLS", "LBFGS", "PDHG", "Choice", "GaussNewton", "Landweber", "NewtonCG", "discrepancy"]

@@ -19,6 +19,7 @@ from invreg.operators import (
     MTF,
     AcousticWave2D,
     Ball,
+    BesselPotential,
     Blur,
     ConeBeam,
     CorrelatedGaussian,
@@ -43,6 +44,7 @@ from invreg.operators import (
     ProductConvolution,
     Resize,
     Saturated,
+    Sobolev,
     StudentT,
     TiledBlur,
     ToeplitzNormal,
@@ -53,7 +55,7 @@ from invreg.operators import (
     XRay,
 )
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
-from invreg.solvers import CGLS, LBFGS, PDHG, GaussNewton, NewtonCG
+from invreg.solvers import CGLS, LBFGS, PDHG, GaussNewton, Landweber, NewtonCG
 
 
 @dataclass(frozen=True)
@@ -292,6 +294,9 @@ LINEAR = [
     Member("ToeplitzNormal", lambda: ToeplitzNormal(XRay(Parallel2D(np.array([0.2, 1.1, 2.0]), 14), (7, 6)))),
     Member("Gradient", lambda: Gradient((7, 5))),
     Member("Gradient, spacing", lambda: Gradient((4, 6), spacing=0.25)),
+    Member("BesselPotential", lambda: BesselPotential((5, 6), 0.7, length=(2.0, 3.0))),
+    Member("BesselPotential, cosine", lambda: BesselPotential((3, 4, 5), -0.5, boundary="cosine")),
+    Member("BesselPotential, one axis", lambda: BesselPotential((4, 7), 1.0, alpha=0.2, axes=-2)),
     Member("Blur, periodic", lambda: Blur(uniform(3, 4, low=-1), (7, 6))),
     Member("Blur, periodic, wrapped", lambda: Blur(uniform(6, 9), (5, 5))),
     Member("Blur, zero", lambda: Blur(uniform(3, 4, low=-1), (7, 6), "zero")),
@@ -455,6 +460,7 @@ _NOT_CONVEX = {
     "conj": "not convex",
     "conj_prox": "not convex",
 }
+_PADDED = dict.fromkeys(("prox", "conj", "conj_prox", "firmness"), "not diagonal: its gradient is")
 _NO_PROX = {"prox": "no closed form, not convex", "conj": "not convex", "conj_prox": "not convex"}
 
 
@@ -468,6 +474,11 @@ LIKELIHOODS: list[Term] = [
     Term("WeightedLeastSquares, affine", lambda: WeightedLeastSquares.from_affine_noise(_Y, 0.3, 0.2)),
     Term("CorrelatedGaussian", lambda: CorrelatedGaussian(_Y, _spectrum)),
     Term("CorrelatedGaussian, odd", lambda: CorrelatedGaussian(uniform(3, 5), _spectrum), shape=(3, 5)),
+    Term("Sobolev", lambda: Sobolev(_Y, 0.7, length=(2.0, 3.0), std=0.3)),
+    Term("Sobolev, homogeneous", lambda: Sobolev(uniform(3, 5), -1.0, alpha=0.0, normalise=True, std=0.3),
+         shape=(3, 5)),
+    Term("Sobolev, cosine", lambda: Sobolev(_Y, 1.2, boundary="cosine", normalise=True, std=0.3)),
+    Term("Sobolev, cosine, one axis", lambda: Sobolev(_Y, -0.6, boundary="cosine", alpha=0.3, axes=-2, std=0.3)),
     Term("HeteroscedasticGaussian", lambda: HeteroscedasticGaussian(_Y, 0.3, 0.2), _NO_PROX, inside=torch.abs),
     Term("HeteroscedasticGaussian, saturated", lambda: HeteroscedasticGaussian(_Y, 0.3, 0.2, saturated=_Y > 0.5),
          _NO_PROX, inside=torch.abs),
@@ -488,6 +499,8 @@ LIKELIHOODS: list[Term] = [
 
 FUNCTIONALS: list[Term] = [
     *LIKELIHOODS,
+    Term("Sobolev, padded", lambda: Sobolev(_Y, 0.4, boundary="padded", axes=-1), _PADDED),
+    Term("Sobolev, padded, both axes", lambda: Sobolev(_Y, -0.5, boundary="padded"), _PADDED),
     Term("LeastSquares, complex", lambda: LeastSquares(_coils(*_SHAPE)), complex=True),
     Term("WeightedLeastSquares, complex", lambda: WeightedLeastSquares(_coils(*_SHAPE), _MAP), complex=True),
     Term("GroupL1, complex", lambda: GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD, complex=True),
@@ -559,6 +572,11 @@ def _smooth(case: Method) -> Functional:
     return WeightedLeastSquares(case.y, case.weights.to(case.y).expand_as(case.y)) @ case.A
 
 
+def _landweber(case: Method, metric: Linear | None = None) -> Solver:
+    return Landweber(WeightedLeastSquares(case.y, case.weights.to(case.y).expand_as(case.y)) @ case.A, metric=metric)
+
+
+_SHARP = Blur(torch.tensor([[0.0, 0.1, 0.05], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]], dtype=torch.float64), (8, 9))
 _ALL = torch.ones(7, 11, dtype=torch.float64)
 _IMAGE = torch.ones(8, 9, dtype=torch.float64)
 _VIEWS = 2 * uniform(7, 11, seed=4)
@@ -571,9 +589,14 @@ SOLVERS = [
     Method("PDHG, bounds", _pdhg, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     Method("PDHG, weights", _pdhg, _VIEWS, _WEIGHTS, 0.2 * uniform(8, 9, seed=6), low=0.0),
     Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
-    Method("GaussNewton", lambda case: GaussNewton([_smooth(case)], inner_steps=200), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
-    Method("NewtonCG", lambda case: NewtonCG([_smooth(case)], inner_steps=200), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
+    Method("GaussNewton", lambda case: GaussNewton([_smooth(case)]), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE,
+           lacks=_NO_GAP, A=_SHARP),
+    Method("NewtonCG", lambda case: NewtonCG([_smooth(case)]), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE,
+           lacks=_NO_GAP, A=_SHARP),
     Method("LBFGS", lambda case: LBFGS([_smooth(case)]), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
     Method("LBFGS, bounds", lambda case: LBFGS([_smooth(case)], low=case.low, high=case.high, first=0.1),
            _VIEWS, _WEIGHTS, 0 * _IMAGE, low=0.0, high=0.35, lacks=_NO_GAP),
+    Method("Landweber", _landweber, 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
+    Method("Landweber, metric", lambda case: _landweber(case, BesselPotential((8, 9), 0.3)),
+           2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
 ]  # fmt: skip

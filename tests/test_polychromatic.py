@@ -45,7 +45,9 @@ def test_one_energy_is_linear(spectrum):
 
 def test_beams_harden():
     """Thin objects attenuate by the mean of the spectrum, thick ones by its hardest energy, monotonically between."""
-    B = PolychromaticXRay(Mask(torch.ones(1, dtype=torch.bool)), torch.from_numpy(SPECTRUM), torch.from_numpy(ATTENUATION[:, :1]))
+    B = PolychromaticXRay(
+        Mask(torch.ones(1, dtype=torch.bool)), torch.from_numpy(SPECTRUM), torch.from_numpy(ATTENUATION[:, :1])
+    )
     thickness = torch.tensor([1e-6, 0.1, 1.0, 10.0, 100.0, 1e5], dtype=torch.float64)
     slope = B(thickness[:, None, None])[:, 0] / thickness
     assert bool((slope.diff() < 0).all())

@@ -73,9 +73,7 @@ def test_steps_stay_bounded_up_to_the_stated_velocity():
     A = AcousticWave2D((20, 24), 10.0, 2e-3, wavelet, [(10, 12)], [(9, 11), (1, 1)])
     traces = A(torch.full((20, 24), 0.999 * A.fastest, dtype=torch.float64))
     assert float(traces[..., -200:].abs().max()) < 0.1 * float(traces.abs().max())
-    with pytest.raises(
-        ValueError, match=r"stable for finite velocities up to 3061\.9 m/s; the greatest is 3100"
-    ):
+    with pytest.raises(ValueError, match=r"stable for finite velocities up to 3061\.9 m/s; the greatest is 3100"):
         A(torch.full((20, 24), 3100.0))
     with pytest.raises(ValueError, match="the greatest is nan"):
         A(torch.full((20, 24), math.nan))

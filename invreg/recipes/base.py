@@ -25,8 +25,19 @@ class Weight:
 
 
 @dataclass(frozen=True)
+class Order:
+    """The order s of a Sobolev misfit along the detector, and why."""
+
+    s: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class Reconstruction:
-    """Images (row, h, w), why the solver stopped (status as in `Result`, and in words), its history and weight."""
+    """Images (row, h, w), why the solver stopped (status as in `Result`, and in words), its history and weight.
+
+    order: of the Sobolev misfit, None by least squares.
+    """
 
     x: Tensor
     status: str
@@ -34,6 +45,7 @@ class Reconstruction:
     history: list[dict[str, Any]] = field(default_factory=list)
     weight: Weight | None = None
     gap: float | None = None
+    order: Order | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Recipe:
     """`run(A, y, config, std, progress)`: y (row, angle, detector) line integrals, std (row,) of their noise.
 
     `progress` is given each new row of the history with its `stage` in words.
+    misfits: it takes a misfit other than least squares.
     volume: it reconstructs cone beams as a whole. A is then of the slices, in space, and y (angle, row, column) is
     read by slices of views and rows.
     """
@@ -48,4 +61,5 @@ class Recipe:
     name: str
     summary: str
     run: Callable[[XRay, Any, "Config", Tensor, Progress], Reconstruction]
+    misfits: bool = False
     volume: bool = False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 # the one file that needs pydantic; the command line imports it only for verbs that read settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator  # noqa: TID253
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator  # noqa: TID253
 
 
 class Section(BaseModel):
@@ -60,6 +60,16 @@ class Prior(Section):
     p: float = Field(0.5, ge=0, le=1, description="a number from 0 (edges free) to 1 (plain total variation)")
 
 
+class Misfit(Section):
+    kind: Literal["least squares", "sobolev"] = Field(
+        "least squares",
+        description="least squares, for white noise, or sobolev, for noise correlated along the detector",
+    )
+    s: Auto | Annotated[float, Field(lt=1.5)] = Field(
+        "auto", description='the order of the Sobolev misfit, a number < 1.5, or "auto" to find it in the noise'
+    )
+
+
 class Solver(Section):
     max_iter: int | None = Field(None, ge=1, description="the most iterations of a solve, default the recipe's")
     tol: float | None = Field(None, gt=0, description="the gap relative to the objective to stop at, > 0")
@@ -84,9 +94,22 @@ class Config(Section):
     correct: Correct = Correct()
     image: Image = Image()
     prior: Prior = Prior()
+    misfit: Misfit = Misfit()
     solver: Solver = Solver()
     fbp: FBP = FBP()
     compute: Compute = Compute()
+
+    @field_validator("misfit")
+    @classmethod
+    def _goes_with(cls, misfit: Misfit, info: ValidationInfo) -> Misfit:
+        from invreg.recipes import RECIPES
+
+        recipe, able = info.data.get("recipe"), [name for name, r in RECIPES.items() if r.misfits]
+        if misfit.kind == "sobolev" and recipe is not None and recipe not in able:
+            raise ValueError(f"sobolev goes with the recipes {' and '.join(able)}, not with {recipe}; use --recipe tv")
+        if misfit.kind != "sobolev" and misfit.s != "auto":
+            raise ValueError(f"{misfit.kind} has no order s = {misfit.s:g}; add --misfit sobolev or leave out --s")
+        return misfit
 
     @field_validator("recipe")
     @classmethod

@@ -11,6 +11,7 @@ from torch import Tensor
 from invreg.operators import XRay
 from invreg.priors import TV, SpaceVariantTV
 from invreg.recipes.base import Progress, Recipe, Reconstruction
+from invreg.recipes.misfit import order_of
 from invreg.recipes.tv import TRIAL_TOL, Problem, finish, first_image, first_weight, staged
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
             eta = ETA * float(torch.quantile(pre.x.flatten()[:: 1 + pre.x.numel() // 10**7], 0.999))
             eta = eta or 1.0  # an empty image has no edges
         weights = SpaceVariantTV.from_image(pre.x, eta, config.prior.p).f.weights
-        problem = Problem(A, y, lambda rows: SpaceVariantTV(weights[rows]), std, "space-variant total variation")
+        order = order_of(config, A(pre.x) - y, y) if config.misfit.kind == "sobolev" else None
+        problem = Problem(A, y, lambda rows: SpaceVariantTV(weights[rows]), std, "space-variant total variation", order)
         return finish(problem, config, pre.x, progress, history, choice.value)
 
 
-SVTV_RECIPE = Recipe("svtv", "space-variant total variation: edges of a first solution cost less", run)
+SVTV_RECIPE = Recipe("svtv", "space-variant total variation: edges of a first solution cost less", run, misfits=True)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Result, solve
+from invreg.core import Functional, Likelihood, Result, solve
 from invreg.operators import LeastSquares, XRay, fbp
 from invreg.priors import TV, NonNegative
-from invreg.recipes.base import Progress, Recipe, Reconstruction, Weight
+from invreg.recipes.base import Order, Progress, Recipe, Reconstruction, Weight
+from invreg.recipes.misfit import order_of, sobolev
 from invreg.solvers import PDHG, Choice, discrepancy
 from invreg.solvers.pdhg import PDHGState
 
@@ -26,14 +27,28 @@ GRID_ERROR = 0.85
 
 
 class Problem:
-    """min_{x >= 0} |A x - y|^2 / 2 + weight * prior(x) over rows (row, h, w), with prior = `prior(rows)`."""
+    """min_{x >= 0} |A x - y|^2 / 2 + weight * prior(x) over rows (row, h, w), with prior = `prior(rows)`.
 
-    def __init__(self, A: XRay, y: Tensor, prior: Callable[[slice], Functional], std: Tensor, stage: str) -> None:
-        self.A, self.y, self.prior, self.stage = A, y, prior, stage
+    With an `order` the misfit is that of Sobolev along the detector.
+    """
+
+    def __init__(
+        self,
+        A: XRay,
+        y: Tensor,
+        prior: Callable[[slice], Functional],
+        std: Tensor,
+        stage: str,
+        order: Order | None = None,
+    ) -> None:
+        self.A, self.y, self.prior, self.stage, self.order = A, y, prior, stage, order
         self.std = std.clamp(min=1e-12)  # rows of air may have no noise at all
 
     def solver(self, weight: float, rows: slice = slice(None)) -> PDHG:
-        return PDHG([LeastSquares(self.y[rows]) @ self.A, weight * self.prior(rows), NonNegative()])
+        return PDHG([self.misfit(self.y[rows]) @ self.A, weight * self.prior(rows), NonNegative()])
+
+    def misfit(self, y: Tensor) -> Likelihood:
+        return LeastSquares(y) if self.order is None else sobolev(y, self.order.s)
 
     def solve(
         self, weight: float, x0: Tensor, state: Any, limits: tuple[int, float], report: Progress, rows: slice
@@ -117,7 +132,7 @@ def finish(
         images.sort(key=lambda pair: pair[0])
         weight = Weight(value, choice.reason, choice.trials, [(v, x[0]) for v, x in images])
     gap = result.history[-1]["gap"] if result.history else None
-    return Reconstruction(result.x, result.status, str(result), history, weight, gap)
+    return Reconstruction(result.x, result.status, str(result), history, weight, gap, problem.order)
 
 
 def progress_off(row: Mapping[str, Any]) -> None:
@@ -134,9 +149,19 @@ def first_image(A: XRay, y: Tensor) -> Tensor:
 
 
 def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -> Reconstruction:
+    history: list[dict[str, Any]] = []
     problem = Problem(A, y, lambda rows: TV(A.domain.shape), std, "total variation")
+    start = first_weight(A, problem.std)
     with torch.no_grad():
-        return finish(problem, config, first_image(A, y), progress, [], first_weight(A, problem.std))
+        x0 = first_image(A, y)
+        if config.misfit.kind == "sobolev":
+            residual = None
+            if config.misfit.s == "auto":  # what a least-squares solution leaves has the colour of the noise
+                report = staged(progress, history, "colour of the noise", TRIAL_TOL)
+                choice, rows = problem.choose(x0, start, report)
+                residual, start = A(choice.result.x) - y[rows], choice.value
+            problem.order = order_of(config, residual, y)
+        return finish(problem, config, x0, progress, history, start)
 
 
-TV_RECIPE = Recipe("tv", "total variation: piecewise flat images, for few views (the default)", run)
+TV_RECIPE = Recipe("tv", "total variation: piecewise flat images, for few views (the default)", run, misfits=True)

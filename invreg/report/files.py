@@ -73,6 +73,9 @@ def recipe_text(config: "Config", kept: Checkpoint) -> str:
     comments = {"correct.centre": "of the detector before binning"}
     if weight is not None and config.prior.weight == "auto":
         comments["prior.lambda"] = f"chosen: {weight['value']!r}; write it here to use it on other rows or scans"
+    order = kept.state.get("misfit")
+    if order is not None and config.misfit.s == "auto":
+        comments["misfit.s"] = f"chosen: {order['s']!r}, {order['reason']}"
     head = (
         f"invreg reconstruct FILE --recipe recipe.toml gives this run again.\n"
         f"Made by invreg {versions()['invreg']} from a measurement with the fingerprint {kept.state['fingerprint']}."
@@ -109,6 +112,7 @@ def _tell_rows(path: Path, kept: Checkpoint, seen: Survey, recipe: str, words: s
                 "versions": json.dumps(versions()),
             }
             | ({} if weight is None else {"lambda": weight["value"]})
+            | ({} if "misfit" not in kept.state else {"s": kept.state["misfit"]["s"]})
         )
 
 

@@ -60,6 +60,7 @@ def page(
         _corrections(seen),
         _axis(seen, shown),
         _weight(kept, seen),
+        _misfit(kept),
         _convergence(kept),
         _residual(seen, shown),
     ]
@@ -235,6 +236,14 @@ def _weight(kept: Checkpoint, seen: Survey) -> str:
         "weights: a smaller one keeps more detail and more noise."
     )
     return section("Weight of the prior", out, lead)
+
+
+def _misfit(kept: Checkpoint) -> str:
+    order = kept.state.get("misfit")
+    if order is None:
+        return ""
+    table = [("order s of the Sobolev misfit", f"{order['s']:.3g}"), ("why", order["reason"])]
+    return section("Misfit along the detector", facts(table))
 
 
 def _convergence(kept: Checkpoint) -> str:

@@ -7,6 +7,7 @@ from invreg.operators.likelihoods.heteroscedastic import HeteroscedasticGaussian
 from invreg.operators.likelihoods.poisson import Poisson, PoissonGaussian
 from invreg.operators.likelihoods.robust import Huber, Laplace, StudentT
 from invreg.operators.likelihoods.saturation import Saturated
+from invreg.operators.likelihoods.sobolev import Sobolev
 from invreg.operators.likelihoods.transmission import PoissonTransmission
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PoissonGaussian",
     "PoissonTransmission",
     "Saturated",
+    "Sobolev",
     "StudentT",
     "WeightedLeastSquares",
 ]

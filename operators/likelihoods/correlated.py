@@ -8,6 +8,7 @@ from torch import Tensor
 
 from invreg.core import Likelihood, over_batch, total
 from invreg.operators.likelihoods.arguments import measurement, normal
+from invreg.operators.spectral import Basis, basis
 
 
 class CorrelatedGaussian(Likelihood):
@@ -17,18 +18,17 @@ class CorrelatedGaussian(Likelihood):
     > 0, even, so that white noise has the constant std^2. Either a tensor that broadcasts against the grid of
     `torch.fft.rfftn`, (..., h, w // 2 + 1), with batch axes before it or none, or a function of the frequencies,
     one tensor for each axis in cycles a sample, that returns it. Where it is infinite that frequency is unknown
-    and weighs nothing. A Sobolev misfit |p - y|^2 / 2 in H^s over a side of length l and n samples is
-    `lambda *f: (1 + sum((2 * pi * n / l * g) ** 2 for g in f)) ** -s` (Zhu, Hu, Lou, Yang, arXiv 2109.06255).
-    Raises ValueError for a spectrum of another shape, not positive, or not even.
+    and weighs nothing. `Sobolev` is the case of a power law. Raises ValueError for a spectrum of another shape, not
+    positive, or not even.
     """
 
+    basis: Basis
     weights: Tensor  # 1 / spectrum
     multiplicity: Tensor  # how often a frequency of the half grid occurs in the whole one
 
     def __init__(self, y: Tensor, spectrum: Tensor | Callable[..., Tensor], *, ndim: int = 2) -> None:
         super().__init__()
-        self.ndim = ndim
-        self.register_buffer("y", measurement("CorrelatedGaussian", y, ndim))
+        y = measurement("CorrelatedGaussian", y, ndim)
         *rest, last = y.shape[y.ndim - ndim :]
         grid = (*rest, last // 2 + 1)
         if not isinstance(spectrum, Tensor):
@@ -45,31 +45,32 @@ class CorrelatedGaussian(Likelihood):
         spectrum = spectrum.to(y).expand(*spectrum.shape[: max(spectrum.ndim - ndim, 0)], *grid)
         if not bool((spectrum > 0).all()):
             raise ValueError(f"CorrelatedGaussian takes a spectrum > 0; the least is {float(spectrum.min()):g}")
-        self.register_buffer("weights", 1 / spectrum)
+        self._set(y, ndim, basis("CorrelatedGaussian", "periodic", tuple(range(-ndim, 0)), y.shape, ndim), 1 / spectrum)
         for k in {0, last // 2} if last % 2 == 0 else {0}:  # the columns whose mirror images are on the grid too
             column = self.weights[..., k]
             over = tuple(range(-ndim + 1, 0))
             mirrored = column.flip(over).roll((1,) * len(over), over) if over else column
             if not torch.allclose(column, mirrored, rtol=1e-4):
                 raise ValueError("CorrelatedGaussian takes an even spectrum, the same at f and -f; this one is not")
-        multiplicity = y.new_full((grid[-1],), 2.0)
-        multiplicity[0] = 1
-        if last % 2 == 0:
-            multiplicity[-1] = 1
-        self.register_buffer("multiplicity", multiplicity)
+
+    def _set(self, y: Tensor, ndim: int, basis: Basis, weights: Tensor) -> None:
+        self.ndim, self.basis = ndim, basis
+        self.register_buffer("y", y)
+        self.register_buffer("weights", weights)
+        self.register_buffer("multiplicity", basis.multiplicity(y))
 
     def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * total(self.weights * self._power(self._transform(x - self.y)), self.ndim)
+        return 0.5 * total(self.weights * self._power(self.basis.forward(x - self.y)), self.ndim)
 
     def grad(self, x: Tensor) -> Tensor:
-        return self._back(self.weights * self._transform(x - self.y))
+        return self.basis.back(self.weights * self.basis.forward(x - self.y))
 
     def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
         t = over_batch(step, x, self.ndim)
-        return self.y + self._back(self._transform(x - self.y) / (1 + t * self.weights))
+        return self.y + self.basis.back(self.basis.forward(x - self.y) / (1 + t * self.weights))
 
     def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
-        power = self._power(self._transform(u))
+        power = self._power(self.basis.forward(u))
         # where w = 0 the conjugate is the indicator of no power there, up to the round-off of the transform
         round_off = (32 * torch.finfo(u.dtype).eps) ** 2 * total(power, self.ndim)
         outside = torch.where(power <= over_batch(round_off, power, self.ndim), 0.0, math.inf)
@@ -79,7 +80,7 @@ class CorrelatedGaussian(Likelihood):
 
     def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
         s = over_batch(step, u, self.ndim)
-        return self._back(self._transform(u - s * self.y) * (self.weights / (self.weights + s)))
+        return self.basis.back(self.basis.forward(u - s * self.y) * (self.weights / (self.weights + s)))
 
     def lipschitz(self) -> float:
         return float(self.weights.max())
@@ -87,20 +88,16 @@ class CorrelatedGaussian(Likelihood):
     def sample(self, prediction: Tensor, generator: torch.Generator) -> Tensor:
         """Coloured noise of that spectrum; none at the frequencies where it is infinite."""
         std = torch.where(self.weights > 0, self.weights.rsqrt(), 0.0)
-        return prediction + self._back(std * self._transform(normal(prediction, generator)))
+        return prediction + self.basis.back(std * self.basis.forward(normal(prediction, generator)))
 
-    def expected(self) -> Tensor:
+    def expected(self) -> Tensor | None:
         known = ((self.weights > 0) * self.multiplicity).double()
         batch = self.y.shape[: self.y.ndim - self.ndim]
         return 0.5 * total(known, self.ndim).expand(batch)
 
-    def _transform(self, x: Tensor) -> Tensor:
-        return torch.fft.rfftn(x, dim=tuple(range(-self.ndim, 0)), norm="ortho")
-
-    def _back(self, transformed: Tensor) -> Tensor:
-        shape = self.y.shape[self.y.ndim - self.ndim :]
-        return torch.fft.irfftn(transformed, s=shape, dim=tuple(range(-self.ndim, 0)), norm="ortho")
-
     def _power(self, transformed: Tensor) -> Tensor:
         """|x_k|^2 times the number of times that k occurs, so that it sums to |x|^2."""
-        return (transformed.real.square() + transformed.imag.square()) * self.multiplicity
+        power = transformed.real.square()
+        if transformed.is_complex():
+            power = power + transformed.imag.square()
+        return power * self.multiplicity
