@@ -31,6 +31,7 @@ from invreg.operators.noise_colour import SobolevOrder, sobolev_order
 from invreg.operators.noise_levels import affine_noise, white_noise_std
 from invreg.operators.pansharpening import PanMultispectral
 from invreg.operators.photon_transfer import detector_noise
+from invreg.operators.polychromatic import PolychromaticXRay
 from invreg.operators.radiometry import Radiometry, noise_from_snr
 from invreg.operators.resample import Downsample, Resize, Upsample
 from invreg.operators.satellite import Satellite
@@ -56,11 +57,13 @@ from invreg.operators.tomography import (
     to_astra,
 )
 from invreg.operators.tomography import plot as plot_geometry
+from invreg.operators.wave import AcousticWave2D, ricker
 from invreg.operators.wavelet import Wavelet
 
 __all__ = [
     "INSTRUMENTS",
     "MTF",
+    "AcousticWave2D",
     "Ball",
     "Band",
     "BesselPotential",
@@ -86,6 +89,7 @@ __all__ = [
     "Poisson",
     "PoissonGaussian",
     "PoissonTransmission",
+    "PolychromaticXRay",
     "ProductConvolution",
     "Radiometry",
     "Resize",
@@ -118,6 +122,7 @@ __all__ = [
     "psf",
     "random_lines",
     "random_mask",
+    "ricker",
     "sobolev_order",
     "to_astra",
     "white_noise_std",

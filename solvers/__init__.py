@@ -12,8 +12,10 @@ from invreg.solvers.hoag import HOAG
 from invreg.solvers.influence import tikhonov_influence
 from invreg.solvers.krylov import CG, CGLS
 from invreg.solvers.landweber import Landweber
+from invreg.solvers.lbfgs import LBFGS
 from invreg.solvers.lcurve import lcurve
 from invreg.solvers.maid import MAID
+from invreg.solvers.newton import GaussNewton, NewtonCG
 from invreg.solvers.pdhg import PDHG
 from invreg.solvers.sure import sure
 
@@ -22,13 +24,16 @@ __all__ = [
     "CG",
     "CGLS",
     "HOAG",
+    "LBFGS",
     "MAID",
     "PDHG",
     "BilevelLower",
     "Bounds",
     "Choice",
+    "GaussNewton",
     "Landweber",
     "Learned",
+    "NewtonCG",
     "Variational",
     "discrepancy",
     "gcv",

@@ -17,6 +17,7 @@ from torch import Tensor
 from invreg.core import BlockDiagonal, External, Functional, Latent, Linear, Operator, Solver, Space, Stack, Sum
 from invreg.operators import (
     MTF,
+    AcousticWave2D,
     Ball,
     BesselPotential,
     Blur,
@@ -40,6 +41,7 @@ from invreg.operators import (
     Poisson,
     PoissonGaussian,
     PoissonTransmission,
+    PolychromaticXRay,
     ProductConvolution,
     Resize,
     Saturated,
@@ -60,8 +62,12 @@ from invreg.priors import (
     TGV,
     TV,
     Box,
+    DirectionalTV,
     FieldsOfExperts,
+    GroupHuber,
     GroupL1,
+    GroupNuclear,
+    Jacobian,
     NonNegative,
     NuclearNorm,
     Simplex,
@@ -70,12 +76,7 @@ from invreg.priors import (
     SquaredL2,
     Through,
 )
-from invreg.solvers import ADMM, CG, CGLS, PDHG, Landweber
-    DirectionalTV,
-    GroupHuber,
-    GroupNuclear,
-    Jacobian,
-from invreg.solvers import CGLS, PDHG
+from invreg.solvers import ADMM, CG, CGLS, LBFGS, PDHG, GaussNewton, Landweber, NewtonCG
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,15 @@ def _steep() -> XRay:
     u = np.array([[1.5, 0.3, 0.0], [0.2, 1.5, 0.1], [1.4, 0.0, 0.6]])
     v = np.array([[-0.2, 1.4, 0.3], [0.0, 0.1, 1.3], [0.3, 1.2, 0.0]])
     return XRay(Views3D(source, -source, u, v, 5, 6), shape=(4, 5, 6), pixel_size=1.0)
+
+
+def _wave() -> AcousticWave2D:
+    wavelet = 300 * uniform(12, low=-1)
+    return AcousticWave2D((5, 6), 1.0, 0.02, wavelet, [(1, 2), (4, 4)], [(2, 2), (0, 5), (4, 3)], absorbing=3)
+
+
+def _polychromatic() -> PolychromaticXRay:
+    return PolychromaticXRay(_rays(0.0, 0.4, 2.0), uniform(4), 0.2 * uniform(4, 2))
 
 
 def _blur() -> Any:
@@ -399,6 +409,8 @@ NONLINEAR = [
     Member("Cube", lambda: Cube((4, 5))),
     Member("Composed", lambda: Cube((2, 4, 5)) @ Gradient((4, 5))),
     Member("Composed, linear last", lambda: Gradient((4, 5)) @ Cube((4, 5))),
+    Member("AcousticWave2D", _wave),
+    Member("PolychromaticXRay", _polychromatic),
     Member("FromPhysics", _deepinv_nonlinear, _PHYSICS, needs="deepinv"),
     *LATENTS,
 ]
@@ -558,14 +570,12 @@ FUNCTIONALS: list[Term] = [
     Term("NuclearNorm, complex", lambda: NuclearNorm(ndim=2), _NO_GRAD, shape=(3, 7), complex=True),
     Term("Simplex", Simplex, _NO_GRAD, shape=(3, *_SHAPE)),
     Term("Simplex, size", lambda: Simplex(2.5, ndim=2), _NO_GRAD, shape=(4, 3)),
-    Term("TGV", lambda: TGV(_SHAPE), _VALUE_ONLY, shape=(3, *_SHAPE)),
+    Term("TGV", lambda: TGV(_SHAPE), _SMOOTH_ONLY | {"grad": _KINK, "lipschitz": _KINK}, shape=(3, *_SHAPE)),
     Term(
         "Through, component", lambda: Through(NonNegative(), Component((3, *_SHAPE), 0)), _NO_GRAD, shape=(3, *_SHAPE)
     ),
     Term("Through, wavelet", lambda: Through(L1(), Wavelet((4, 6), "db2", 1)), _NO_GRAD, shape=(4, 6)),
     Term("Through, smooth", lambda: Through(_measured(), Component((2, *_SHAPE), 1)), shape=FIELD),
-    Term("TV", lambda: TV(_SHAPE), _VALUE_ONLY),
-    Term("SpaceVariantTV", lambda: SpaceVariantTV(_zero_somewhere()), _VALUE_ONLY),
     Term("SmoothTV", lambda: SmoothTV(_SHAPE, smoothing=0.3), _SMOOTH_ONLY),
     Term("SmoothTV, weights", lambda: SmoothTV(_SHAPE, _MAP, 0.3), _SMOOTH_ONLY),
     Term("FieldsOfExperts", _experts, _SMOOTH_ONLY),
@@ -580,7 +590,9 @@ FUNCTIONALS: list[Term] = [
     Term("TV, channels", lambda: TV((2, 2), channels=3, tol=0.0), _NO_CLOSED_FORM, shape=(3, 2, 2)),
     Term("TV, nuclear", lambda: TV((2, 2), norm="nuclear", channels=2, tol=0.0), _NO_CLOSED_FORM, shape=(2, 2, 2)),
     Term("SpaceVariantTV", lambda: SpaceVariantTV(uniform(3, 2), tol=0.0), _NO_CLOSED_FORM, shape=(3, 2)),
+    Term(
         "DirectionalTV", lambda: DirectionalTV(0.7 * uniform(2, 2, 2, low=-1), tol=0.0), _NO_CLOSED_FORM, shape=(2, 2)
+    ),
     Term("Weighted, smooth", lambda: 2.5 * _measured()),
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),
@@ -647,7 +659,11 @@ def _cg(case: Method) -> Solver:
     return CG(case.A.normal(), case.A.adjoint(case.y))
 
 
-_SHARP = torch.tensor([[0.1, 0.2, 0.1], [0.0, 1.0, -0.1], [0.2, 0.1, 0.0]], dtype=torch.float64)
+_KERNEL = torch.tensor([[0.1, 0.2, 0.1], [0.0, 1.0, -0.1], [0.2, 0.1, 0.0]], dtype=torch.float64)
+
+
+def _smooth(case: Method) -> Functional:
+    return WeightedLeastSquares(case.y, case.weights.to(case.y).expand_as(case.y)) @ case.A
 
 
 def _landweber(case: Method, metric: Linear | None = None) -> Solver:
@@ -658,6 +674,7 @@ _SHARP = Blur(torch.tensor([[0.0, 0.1, 0.05], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]],
 _ALL = torch.ones(7, 11, dtype=torch.float64)
 _IMAGE = torch.ones(8, 9, dtype=torch.float64)
 _VIEWS = 2 * uniform(7, 11, seed=4)
+_WEIGHTS = 3 * uniform(7, 11, seed=5)
 
 _NO_GAP = {"gap": "the size of a gradient does not bound the objective"}
 
@@ -669,8 +686,16 @@ SOLVERS = [
     Method("ADMM, bounds", _admm, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     Method("ADMM, weights", _admm, _VIEWS, 3 * uniform(7, 11, seed=5), 0.2 * uniform(8, 9, seed=6), low=0.0),
     # the ray transform's small singular values, squared, would take it too many steps
-    Method("CG", _cg, uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=Blur(_SHARP, (8, 9), "reflect")),
+    Method("CG", _cg, uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=Blur(_KERNEL, (8, 9), "reflect")),
+    Method("PDHG, weights", _pdhg, _VIEWS, _WEIGHTS, 0.2 * uniform(8, 9, seed=6), low=0.0),
     Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
+    Method("GaussNewton", lambda case: GaussNewton([_smooth(case)]), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE,
+           lacks=_NO_GAP, A=_SHARP),
+    Method("NewtonCG", lambda case: NewtonCG([_smooth(case)]), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE,
+           lacks=_NO_GAP, A=_SHARP),
+    Method("LBFGS", lambda case: LBFGS([_smooth(case)]), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
+    Method("LBFGS, bounds", lambda case: LBFGS([_smooth(case)], low=case.low, high=case.high, first=0.1),
+           _VIEWS, _WEIGHTS, 0 * _IMAGE, low=0.0, high=0.35, lacks=_NO_GAP),
     Method("Landweber", _landweber, 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
     Method("Landweber, metric", lambda case: _landweber(case, BesselPotential((8, 9), 0.3)),
            2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),

@@ -38,6 +38,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/train/config.py",
     "invreg/train/scans.py",
     "invreg/train/svtv_weights.py",
+    "operators/kernels_wave.py",
     "operators/tomography/kernels_backproject.py",
     "operators/tomography/kernels_bins.py",
     "operators/tomography/kernels_cone.py",
