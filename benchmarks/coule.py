@@ -31,6 +31,7 @@ from invreg.metrics import psnr, relative_error, ssim
 from invreg.operators import LeastSquares, XRay, fbp, from_astra
 from invreg.priors import TV, NonNegative, SpaceVariantTV
 from invreg.solvers import CGLS, PDHG
+from invreg.train.checkpoints import load_model
 
 N, BINS, SOURCE, DETECTOR, TUNE = 256, 512, 1800.0, 500.0, 3
 MIDDLE = (60, 0.01)
@@ -40,6 +41,7 @@ COARSE, FINE = (1e-1, 150), (1e-2, 300)
 REWEIGHTINGS = 3
 PRE_ESTIMATES = ("FBP", "CGLS", "TV")
 SOURCES = (*PRE_ESTIMATES, "truth")
+NETWORKS = {"network (image)": "alpha_1", "network (both)": "alpha_0.5", "network (gradient)": "alpha_0"}
 
 
 Limits = tuple[float, int]
@@ -91,6 +93,16 @@ def filtered(s: Scans, setting: str, limits: Limits) -> Tensor:
 
 def least_squares(s: Scans, setting: int, limits: Limits) -> Tensor:
     return solve(CGLS(s.A, s.y), torch.zeros_like(s.truth), max_iter=setting, tol=0).x.clamp(min=0)
+
+
+def network(folder: Path) -> Method:
+    model, about = load_model(folder / "model.safetensors", "svtv-weights")
+
+    def method(s: Scans, setting: None, limits: Limits) -> Tensor:
+        first = filtered(s, about["settings"]["scan"]["filter"], limits)
+        return torch.cat([model(x[None, None])[0] for x in first])
+
+    return method
 
 
 def convex(prior: Callable[[Scans], Functional], start: str) -> Method:
@@ -176,12 +188,12 @@ class Results:
             file.write(json.dumps(row) + "\n")
 
 
-def run(folder: Path, results: Results, views: list[int], noises: list[float]) -> None:
+def run(folder: Path, results: Results, views: list[int], noises: list[float], nets: Path | None) -> None:
     train, test = load(folder / "train" / "gt", TUNE), load(folder / "test" / "gt", None)
     settings = sorted(((v, e) for v in views for e in noises), key=lambda pair: (pair != MIDDLE, pair))
     for setting in settings:
         pair = measure(train, *setting, 0), measure(test, *setting, 1)
-        one(Runner(results, *setting, *pair))
+        one(Runner(results, *setting, *pair), nets)
 
 
 @dataclass
@@ -196,11 +208,11 @@ class Runner:
         """Tune and run a method unless its figures are there; its image is kept for others. Returns the setting."""
         row = self.results.find(self.views, self.noise, name)
         setting = choose()[1] if row is None else row["setting"]
-        if row is None or name in PRE_ESTIMATES:
+        if row is None or name in (*PRE_ESTIMATES, *NETWORKS):
             start = time.perf_counter()
             self.test.made[name] = method(self.test, setting, FINE)
             seconds = time.perf_counter() - start
-            if name in PRE_ESTIMATES:
+            if name in (*PRE_ESTIMATES, *NETWORKS):
                 self.tune.made[name] = method(self.tune, setting, FINE)
         if row is None:
             figures = scores(self.test.made[name], self.test.truth).tolist()
@@ -212,7 +224,7 @@ class Runner:
         return setting
 
 
-def one(r: Runner) -> None:
+def one(r: Runner, nets: Path | None) -> None:
     """All methods at one number of views and noise level."""
     r.run("FBP", filtered, lambda: best_of(filtered, r.tune, ["ramp", "hann"]))
     r.run("CGLS", least_squares, lambda: best_of(least_squares, r.tune, [4, 6, 9, 13, 19, 28, 40]))
@@ -222,6 +234,9 @@ def one(r: Runner) -> None:
     for name in SOURCES:
         run_weighted(r, f"SV-TV, weights from {name}", lambda eta, name=name: convex(weighted(name, eta), "TV"), weight)
     run_weighted(r, "TpV", reweighted, weight)
+    for name, folder in NETWORKS.items() if nets else ():
+        r.run(name, network(nets / folder), lambda: (0.0, None))
+        run_weighted(r, f"SV-TV, weights from {name}", lambda eta, name=name: convex(weighted(name, eta), "TV"), weight)
 
 
 def run_weighted(r: Runner, name: str, make: Callable[[float], Method], weight: float) -> None:
@@ -251,6 +266,7 @@ def main() -> None:
     runs.add_argument("folder", type=Path)
     runs.add_argument("--views", type=int, nargs="+", default=[180, 60, 45, 30])
     runs.add_argument("--noise", type=float, nargs="+", default=[0.005, 0.01, 0.03])
+    runs.add_argument("--nets", type=Path)
     for verb in (runs, verbs.add_parser("table")):
         verb.add_argument("results", type=Path)
     args = parser.parse_args()
@@ -258,7 +274,7 @@ def main() -> None:
     if args.verb == "table":
         table(Results(args.results))
     else:
-        run(args.folder, Results(args.results), args.views, args.noise)
+        run(args.folder, Results(args.results), args.views, args.noise, args.nets)
 
 
 if __name__ == "__main__":
