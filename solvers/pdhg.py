@@ -112,7 +112,7 @@ class PDHG(Solver):
         inner terms are those of `s` or, where D is higher there, as POLISH steps towards feasibility leave them.
         """
         n, x = self.ndim, s.x
-        primal = sum((t(x) for t in self.blocks), 0.0 if self.g is None else self.g(x))
+        primal = torch.stack([t(x) for t in self.blocks] + ([] if self.g is None else [self.g(x)])).sum(0)
         bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
         back = tuple(t.K.adjoint(u) for t, u in zip(self.blocks, s.duals, strict=True))  # type: ignore[operator]
         dual, infeasibility = self._dual(x, s.duals, back, bound)
