@@ -25,6 +25,8 @@ class Jacobian(External):
     the CPU real ones of up to three axes are computed by kernels_cpu.py, faster than by Gradient.
     """
 
+    local = True
+
     def __init__(
         self,
         shape: tuple[int, ...],
