@@ -6,7 +6,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, over_batch, total
+from invreg.core import Functional, over_batch, positive_weight, total
 
 
 def magnitude(x: Tensor) -> Tensor:
@@ -43,9 +43,7 @@ class GroupL1(Functional):
 
     def __rmul__(self, weight: Tensor | float) -> "GroupL1":
         """c f as a GroupL1 of weights c w: the same function, two passes over the field less than `Weighted`."""
-        c = torch.as_tensor(weight, dtype=torch.float64)
-        if not bool((c > 0).all()):
-            raise ValueError(f"the weight of GroupL1 must be positive; got {weight}")
+        c = positive_weight(self, weight)
         c = c.reshape(*c.shape, 1, 1)
         return GroupL1(c if self.weights is None else c.to(self.weights) * self.weights)
 

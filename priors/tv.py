@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from invreg.core import Precomposed
+from invreg.core import Precomposed, positive_weight
 from invreg.operators import Gradient
 from invreg.operators.tomography.threads import run
 from invreg.priors.norms import GroupL1, magnitude
@@ -17,7 +17,7 @@ class _Variation(Precomposed):
     f: GroupL1
 
     def __rmul__(self, weight: Tensor | float) -> "_Variation":
-        return _Variation(weight * self.f, self.K)
+        return _Variation(positive_weight(self, weight) * self.f, self.K)
 
     def ascend(self, u: Tensor, x: Tensor, step: Tensor) -> Tensor:
         if (

@@ -3,9 +3,10 @@
 if __name__ != "invreg.solvers":  # found as a top-level package, from the checkout
     raise ImportError("import invreg.solvers, not solvers")
 
+from invreg.solvers.admm import ADMM
 from invreg.solvers.choose import Choice, discrepancy
-from invreg.solvers.krylov import CGLS
+from invreg.solvers.krylov import CG, CGLS
 from invreg.solvers.landweber import Landweber
 from invreg.solvers.pdhg import PDHG
 
-__all__ = ["CGLS", "PDHG", "Choice", "Landweber", "discrepancy"]
+__all__ = ["ADMM", "CG", "CGLS", "PDHG", "Choice", "Landweber", "discrepancy"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Linear, Precomposed, Solver, Sum, inner, over_batch
+from invreg.core import Functional, Precomposed, Solver, convex_terms, inner, over_batch
 
 EPOCH = 10  # steps before the first estimate of the step sizes; the next ones come after twice as many each
 
@@ -54,18 +54,15 @@ class PDHG(Solver):
     norms: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = self.objective.terms if isinstance(self.objective, Sum) else list(self.objective)
+        terms = convex_terms("PDHG", self.objective)
         blocks = tuple(t for t in terms if isinstance(t, Precomposed))
         simple = [t for t in terms if not isinstance(t, Precomposed)]
-        for t in blocks:
-            if not isinstance(t.K, Linear):
-                raise TypeError(f"PDHG takes terms f @ K with a linear K; got {type(t.f).__name__} @ {t.K}")
         if len(simple) > 1 or not blocks:
             raise TypeError(
                 "PDHG takes at least one term f @ K and at most one term without; got "
-                + ", ".join(type(t).__name__ for t in terms)
+                + ", ".join(t.name for t in terms)
             )
-        object.__setattr__(self, "objective", tuple(terms))
+        object.__setattr__(self, "objective", terms)
         object.__setattr__(self, "g", simple[0] if simple else None)
         object.__setattr__(self, "blocks", blocks)
         # the norm is needed for the steps of every state, and costs tens of products: once, here

@@ -53,7 +53,7 @@ from invreg.operators import (
     XRay,
 )
 from invreg.priors import TV, Box, GroupL1, NonNegative, SpaceVariantTV
-from invreg.solvers import CGLS, PDHG, Landweber
+from invreg.solvers import ADMM, CG, CGLS, PDHG, Landweber
 
 
 @dataclass(frozen=True)
@@ -448,7 +448,12 @@ _NOT_CONVEX = {
     "conj_prox": "not convex",
 }
 _PADDED = dict.fromkeys(("prox", "conj", "conj_prox", "firmness"), "not diagonal: its gradient is")
-_NO_PROX = {"prox": "no closed form, not convex", "conj": "not convex", "conj_prox": "not convex"}
+_NO_PROX = {
+    "convexity": "not convex",
+    "prox": "no closed form, not convex",
+    "conj": "not convex",
+    "conj_prox": "not convex",
+}
 
 
 def _spectrum(f: Tensor, g: Tensor) -> Tensor:
@@ -546,20 +551,35 @@ class Method:
         return A(basis).reshape(A.domain.size, -1).T.numpy()
 
 
-def _pdhg(case: Method) -> Solver:
+def _terms(case: Method) -> list[Functional]:
     terms: list[Functional] = [
         WeightedLeastSquares(case.y, case.weights.to(case.y).expand_as(case.y)) @ case.A,
         GroupL1(case.radius.to(case.y)) @ case.D,
     ]
     bounded = math.isfinite(case.low) or math.isfinite(case.high)
-    return PDHG([*terms, Box(case.low, case.high)] if bounded else terms)
+    return [*terms, Box(case.low, case.high)] if bounded else terms
 
 
 def _landweber(case: Method, metric: Linear | None = None) -> Solver:
     return Landweber(WeightedLeastSquares(case.y, case.weights.to(case.y).expand_as(case.y)) @ case.A, metric=metric)
 
 
-_SHARP = Blur(torch.tensor([[0.0, 0.1, 0.05], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]], dtype=torch.float64), (8, 9))
+_MILD = Blur(torch.tensor([[0.0, 0.1, 0.05], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]], dtype=torch.float64), (8, 9))
+
+
+def _pdhg(case: Method) -> Solver:
+    return PDHG(_terms(case))
+
+
+def _admm(case: Method) -> Solver:
+    return ADMM(_terms(case))
+
+
+def _cg(case: Method) -> Solver:
+    return CG(case.A.normal(), case.A.adjoint(case.y))
+
+
+_SHARP = torch.tensor([[0.1, 0.2, 0.1], [0.0, 1.0, -0.1], [0.2, 0.1, 0.0]], dtype=torch.float64)
 _ALL = torch.ones(7, 11, dtype=torch.float64)
 _IMAGE = torch.ones(8, 9, dtype=torch.float64)
 _VIEWS = 2 * uniform(7, 11, seed=4)
@@ -570,8 +590,13 @@ SOLVERS = [
     Method("PDHG, TV", _pdhg, _VIEWS, _ALL, 0.1 * _IMAGE),
     Method("PDHG, bounds", _pdhg, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     Method("PDHG, weights", _pdhg, _VIEWS, 3 * uniform(7, 11, seed=5), 0.2 * uniform(8, 9, seed=6), low=0.0),
+    Method("ADMM, TV", _admm, _VIEWS, _ALL, 0.1 * _IMAGE),
+    Method("ADMM, bounds", _admm, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
+    Method("ADMM, weights", _admm, _VIEWS, 3 * uniform(7, 11, seed=5), 0.2 * uniform(8, 9, seed=6), low=0.0),
+    # the ray transform's small singular values, squared, would take it too many steps
+    Method("CG", _cg, uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=Blur(_SHARP, (8, 9), "reflect")),
     Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
-    Method("Landweber", _landweber, 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
+    Method("Landweber", _landweber, 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=_MILD),
     Method("Landweber, metric", lambda case: _landweber(case, BesselPotential((8, 9), 0.3)),
-           2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
+           2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, lacks=_NO_GAP, A=_MILD),
 ]  # fmt: skip

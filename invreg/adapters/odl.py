@@ -80,13 +80,15 @@ class FromODLFunctional(Functional):
     """A functional of an ODL space of constant weight c, item by item of the batch, in the precision of that space.
 
     ODL's gradient, prox and conjugate are those of the weighted inner product c <x, u>; these are of <x, u>. Its
-    conjugates know no bound.
+    conjugates know no bound. Products, quotients, multiples by a number < 0, Rosenbrock's function and LpNorm of an
+    exponent < 1 do not count as convex, whatever they stand in; all else does.
     """
 
     def __init__(self, functional: odl.functionals.Functional) -> None:
         super().__init__()
         self.functional, self.weight = functional, _weight(functional.domain)
         self.space = _space(functional.domain)
+        self.convex = _convex(functional)
         self.ndim = len(self.space.shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,6 +128,20 @@ class FromODLFunctional(Functional):
         flat = x.reshape(math.prod(batch), *self.space.shape)
         done = [_map(factory(t), item[None], self.space, self.space) for t, item in zip(steps, flat, strict=True)]
         return torch.cat([flat[:0], *done]).reshape(x.shape)
+
+
+def _convex(functional: odl.functionals.Functional) -> bool:
+    kinds = odl.functionals
+    if isinstance(functional, kinds.RosenbrockFunctional | kinds.FunctionalProduct | kinds.FunctionalQuotient):
+        return False
+    if isinstance(functional, kinds.LpNorm) and functional.exponent < 1:
+        return False
+    if isinstance(functional, kinds.FunctionalLeftScalarMult) and functional.scalar < 0:
+        return False
+    if isinstance(functional, kinds.FunctionalComp) and not functional.right.is_linear:
+        return False
+    parts = [getattr(functional, name, None) for name in ("left", "right", "functional")]
+    return all(_convex(part) for part in parts if isinstance(part, kinds.Functional))
 
 
 def from_functional(functional: odl.functionals.Functional) -> FromODLFunctional:

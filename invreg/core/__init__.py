@@ -1,8 +1,9 @@
 """The contracts: operators, functionals, latents, solvers. Imports torch and the standard library only."""
 
 from invreg.core.algebra import BlockDiagonal, Stack
-from invreg.core.functional import Functional, Likelihood, Precomposed, Sum, Weighted
+from invreg.core.functional import Functional, Likelihood, Precomposed, Sum, Weighted, positive_weight
 from invreg.core.latent import Latent
+from invreg.core.objective import convex_terms
 from invreg.core.operator import External, Linear, Operator
 from invreg.core.posterior import Posterior
 from invreg.core.solver import Result, Solver, solve
@@ -25,8 +26,10 @@ __all__ = [
     "Stack",
     "Sum",
     "Weighted",
+    "convex_terms",
     "inner",
     "over_batch",
+    "positive_weight",
     "solve",
     "total",
 ]

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from invreg.core.operator import Linear, Operator
-from invreg.core.space import over_batch
+from invreg.core.space import ShapeError, Space, over_batch
 
 
 class Functional(nn.Module):
@@ -16,9 +17,15 @@ class Functional(nn.Module):
 
     A member defines what it has of `forward`, `grad`, `prox`, `conj`, `conj_prox` and `lipschitz`; asking for
     what it lacks raises `TypeError`, which says what to use instead. A `step` is a number or a (*batch,) tensor.
+
+    A member that is not convex says so by `convex` = False and names by `instead` what convex solvers take. One whose
+    gradient is affine, hence known from two products, says so by `quadratic`.
     """
 
     ndim: int = 2
+    convex: bool = True
+    quadratic: bool = False
+    instead: str = "a convex term"
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x)."""
@@ -57,6 +64,11 @@ class Functional(nn.Module):
 
         return super()._apply(by_parts, recurse)  # type: ignore[no-untyped-call]
 
+    @property
+    def name(self) -> str:
+        """What messages call the term."""
+        return type(self).__name__
+
     def _lacks(self, what: str, instead: str) -> TypeError:
         return TypeError(f"{type(self).__name__} has no {what}; use {instead}")
 
@@ -67,7 +79,7 @@ class Functional(nn.Module):
         return Sum(self, other) if isinstance(other, Functional) else NotImplemented
 
     def __matmul__(self, K: Any) -> "Precomposed":
-        return Precomposed(self, K) if isinstance(K, Operator) else NotImplemented
+        return Precomposed(self, K)
 
 
 class Likelihood(Functional):
@@ -89,18 +101,22 @@ class Likelihood(Functional):
 
 
 class Weighted(Functional):
-    """c f with a weight c > 0: a number or one for each batch item, (*batch,)."""
+    """c f with a finite weight c > 0: a number or one for each batch item, (*batch,).
+
+    Raises ValueError for any other number, NaN included, and TypeError for what is no number.
+    """
 
     weight: Tensor
 
     def __init__(self, weight: Tensor | float, f: Functional) -> None:
         super().__init__()
-        c = torch.as_tensor(weight, dtype=torch.float64)
-        if not bool((c > 0).all()):
-            raise ValueError(f"the weight of {type(f).__name__} must be positive; got {weight}")
-        self.register_buffer("weight", c)
+        self.register_buffer("weight", positive_weight(f, weight))
         self.f = f
-        self.ndim = f.ndim
+        self.ndim, self.convex, self.quadratic, self.instead = f.ndim, f.convex, f.quadratic, f.instead
+
+    @property
+    def name(self) -> str:
+        return self.f.name
 
     def _c(self, x: Tensor) -> Tensor | float:
         return over_batch(self.weight, x, self.ndim)
@@ -134,7 +150,11 @@ class Sum(Functional):
         super().__init__()
         flat = [t for term in terms for t in (term.terms if isinstance(term, Sum) else [term])]
         self.terms = nn.ModuleList(flat)  # type: ignore[assignment]
-        self.ndim = flat[0].ndim
+        self.ndim, self.convex = flat[0].ndim, all(t.convex for t in flat)
+
+    @property
+    def name(self) -> str:
+        return " + ".join(t.name for t in self.terms)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([f(x) for f in self.terms]).sum(0)
@@ -150,14 +170,31 @@ class Sum(Functional):
 
 
 class Precomposed(Functional):
-    """f(K x): a value, and a gradient where f has one; solvers such as PDHG take `f` and `K` apart."""
+    """f(K x): a value, and a gradient where f has one; solvers such as PDHG take `f` and `K` apart.
+
+    Taken for convex where f is and K is linear. Raises TypeError where K is no operator and `ShapeError` where f
+    holds a measurement of another shape than K gives.
+    """
 
     def __init__(self, f: Functional, K: Operator) -> None:
         super().__init__()
+        if not isinstance(K, Operator):
+            raise TypeError(
+                f"{f.name} @ K takes an operator K; got a {type(K).__name__}: derive it from invreg.core.Linear, "
+                "with its adjoint, or wrap one of another library by invreg.adapters"
+            )
         if len(K.codomain.shape) != f.ndim:
-            raise ValueError(f"{type(f).__name__} sums over {f.ndim} axes, {K} gives {len(K.codomain.shape)}")
+            raise ShapeError(f"{f.name} sums over {f.ndim} axes, {K} gives {len(K.codomain.shape)}")
+        refuse_another_shape(f, K.codomain, str(K))
         self.f, self.K = f, K
         self.ndim = len(K.domain.shape)
+        self.convex, self.instead = f.convex and isinstance(K, Linear), f.instead
+        self.quadratic = f.quadratic and isinstance(K, Linear)
+
+    @property
+    def name(self) -> str:
+        # a class of its own, such as TV, has a name that says it all
+        return f"{self.f.name} @ {self.K}" if type(self).__name__ == "Precomposed" else type(self).__name__
 
     def forward(self, x: Tensor) -> Tensor:
         return self.f(self.K(x))
@@ -166,7 +203,7 @@ class Precomposed(Functional):
         return self.K.vjp(x, self.f.grad(self.K(x)))
 
     def prox(self, x: Tensor, step: Tensor | float) -> Tensor:
-        raise self._lacks(f"closed-form proximal map ({type(self.f).__name__} @ {self.K})", "solvers.PDHG")
+        raise self._lacks(f"closed-form proximal map ({self.f.name} @ {self.K})", "solvers.PDHG")
 
     def lipschitz(self) -> float:
         if not isinstance(self.K, Linear):
@@ -180,4 +217,32 @@ class Precomposed(Functional):
         return self.f.conj_prox(ascent, step)
 
     def __rmul__(self, weight: Tensor | float) -> "Precomposed":
-        return Precomposed(weight * self.f, self.K)
+        return Precomposed(positive_weight(self, weight) * self.f, self.K)
+
+
+def positive_weight(f: Functional, weight: Any) -> Tensor:
+    """The weight of f in float64. Raises TypeError and ValueError as `Weighted` says."""
+    if not isinstance(weight, Tensor | Real):
+        raise TypeError(f"the weight of {f.name} must be a number or a tensor (*batch,); got a {type(weight).__name__}")
+    c = torch.as_tensor(weight, dtype=torch.float64)
+    if not bool(((c > 0) & c.isfinite()).all()):
+        raise ValueError(
+            f"the weight of {f.name} must be positive and finite; got {weight}: leave a term of no weight out"
+        )
+    return c
+
+
+def refuse_another_shape(f: Functional, space: Space, who: str) -> None:
+    """Raise `ShapeError` if f holds a measurement that is not of `space`, which `who` gives."""
+    while isinstance(f, Weighted):
+        f = f.f
+    y = getattr(f, "y", None)
+    if not isinstance(y, Tensor):
+        return
+    shape = tuple(y.shape[y.ndim - f.ndim :])
+    if shape != space.shape or (y.is_complex() and not space.complex):
+        kinds = [" complex" if c else "" for c in (y.is_complex(), space.complex)]
+        raise ShapeError(
+            f"{f.name} holds a measurement of{kinds[0]} shape {shape}, {who} gives{kinds[1]} {space.shape}: "
+            "they must be the same, after any batch axes"
+        )

@@ -22,6 +22,7 @@ class CorrelatedGaussian(Likelihood):
     positive, or not even.
     """
 
+    quadratic = True
     basis: Basis
     weights: Tensor  # 1 / spectrum
     multiplicity: Tensor  # how often a frequency of the half grid occurs in the whole one

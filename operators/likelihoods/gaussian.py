@@ -16,6 +16,7 @@ class LeastSquares(Likelihood):
     only by `sample` and `expected`. Of complex data it is that of the real part and that of the imaginary part.
     """
 
+    quadratic = True
     std: Tensor | None
 
     def __init__(self, y: Tensor, *, ndim: int = 2, std: Tensor | float | None = None) -> None:
@@ -61,6 +62,7 @@ class WeightedLeastSquares(Likelihood):
     1 / w_i is the variance of the real part and that of the imaginary part.
     """
 
+    quadratic = True
     weights: Tensor
 
     def __init__(self, y: Tensor, weights: Tensor, *, ndim: int = 2) -> None:

@@ -20,6 +20,8 @@ class HeteroscedasticGaussian(Likelihood):
     `WeightedLeastSquares.from_affine_noise`. Raises ValueError for senseless parameters or another shape.
     """
 
+    convex = False
+    instead = "WeightedLeastSquares.from_affine_noise, or Saturated of it"
     constant: Tensor
     slope: Tensor
     saturated: Tensor

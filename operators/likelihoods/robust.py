@@ -124,6 +124,8 @@ class StudentT(Likelihood):
     again beyond sqrt(dof) scale. It has a proximal map, the global minimiser, which jumps where two tie; no conjugate.
     """
 
+    convex = False
+    instead = "Huber or Laplace"
     scale: Tensor
     dof: Tensor
 

@@ -32,7 +32,7 @@ class Saturated(Likelihood):
                 f"Saturated takes one of {names}; got {type(f).__name__} "
                 "(HeteroscedasticGaussian has `saturated` of its own)"
             )
-        self.f, self.ndim = f, f.ndim
+        self.f, self.ndim, self.convex, self.instead = f, f.ndim, f.convex, f.instead
         self.register_buffer("level", parameter("Saturated", "level", level, f.y, f.ndim))
         self.register_buffer("saturated", f.y >= self.level)
 

@@ -38,6 +38,7 @@ class PoissonTransmission(Likelihood):
     value and a gradient only. Raises ValueError for negative or non-finite counts and senseless parameters.
     """
 
+    instead = "it without a background, which is taken off the counts (and cut at 0), or WeightedLeastSquares"
     incident: Tensor
     background: Tensor
 

@@ -108,6 +108,7 @@ class FromFidelity(Likelihood):
         super().__init__()
         self.ndim = ndim
         self.distance = fidelity.d
+        self.convex = not isinstance(fidelity, deepinv.optim.AmplitudeLoss)
         self.register_buffer("y", y)
 
     def forward(self, x: Tensor) -> Tensor:

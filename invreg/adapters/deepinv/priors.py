@@ -15,13 +15,17 @@ class FromPrior(Functional):
 
     Each prox starts from a fresh copy, one image at a time: deepinv's iterative ones (TVPrior) remember
     earlier calls and stop on the batch as a whole. `parameter` is the one its methods take after the image, a
-    noise level for PnP, RED and ScorePrior.
+    noise level for PnP, RED and ScorePrior. Learned and implicit priors and a WaveletPrior of p != 1 do not count as
+    convex; a prior of your own does.
     """
 
     ndim = 3
+    instead = "TV, L1Prior, L12Prior or WaveletPrior of p = 1, or an algorithm of deepinv with `to_physics`"
 
     def __init__(self, prior: deepinv.optim.Prior, parameter: float | None = None) -> None:
         super().__init__()
+        learned = isinstance(prior, deepinv.optim.PatchPrior | deepinv.optim.PatchNR)
+        self.convex = prior.explicit_prior and not learned and getattr(prior, "p", 1) == 1
         self.prior = prior
         self.arguments = () if parameter is None else (parameter,)
 
@@ -72,6 +76,8 @@ class Denoise(Functional):
     """Plug and play: a denoiser for noise of standard deviation `sigma` in the place of a prox, at any step."""
 
     ndim = 3
+    convex = False
+    instead = "a prior with a value, or a plug-and-play algorithm of deepinv with `to_physics`"
 
     def __init__(self, denoiser: nn.Module, sigma: float) -> None:
         super().__init__()

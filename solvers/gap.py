@@ -1,0 +1,44 @@
+"""The primal-dual gap by which solvers of sums of terms are stopped."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from invreg.core import Functional, Precomposed, inner
+
+
+def duality_gap(
+    x: Tensor, blocks: Sequence[Precomposed], duals: Sequence[Tensor], g: Functional | None
+) -> dict[str, Tensor]:
+    """Relative gap, dual infeasibility and the objective sum_i f_i(K_i x) + g(x), each (*batch,), of x and duals u_i.
+
+    gap: (P(x) - D(u)) / |P(x)| with D the dual over the images of values up to 1.5 times those of x, so that
+    P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that; at least the infeasibility, as
+    images no larger than an x close to zero bound nothing. infeasibility: the distance of -sum K_i^T u_i from the
+    domain of g*, over the sum of the norms of its terms. Raises TypeError where a term has no conjugate.
+    """
+    n = len(blocks[0].K.domain.shape)
+    bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
+    primal, dual = torch.zeros_like(bound), torch.zeros_like(bound)
+    slope, size = torch.zeros_like(x), torch.zeros_like(bound)
+    for t, u in zip(blocks, duals, strict=True):
+        primal = primal + t(x)
+        dual = dual - t.f.conj(u)
+        back = t.K.adjoint(u)  # type: ignore[operator]
+        slope = slope - back
+        size = size + inner(back, back, n).sqrt()
+    if g is None:
+        dual = dual - bound * slope.abs().flatten(-n).sum(-1, dtype=torch.float64)
+        outside = slope
+    else:
+        primal = primal + g(x)
+        dual = dual - g.conj(slope, bound)
+        # the proximal map of a vanishing step of g* is the projection onto the closure of its domain
+        outside = slope - g.conj_prox(slope, 1e-6 * size / inner(x, x, n).sqrt().clamp(min=1e-300))
+    gap = (primal - dual) / primal.abs().clamp(min=1e-300)
+    # not yet inside a constraint of a block: no answer, but no breakdown either
+    gap = torch.where(primal.isinf() & bound.isfinite(), math.inf, gap)
+    infeasibility = inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
+    return {"gap": torch.maximum(gap, infeasibility), "infeasibility": infeasibility, "objective": primal}
