@@ -42,7 +42,7 @@ def psnr(x: Tensor, truth: Tensor) -> Tensor:
     return -10 * (x - truth).square().mean((-1, -2)).log10()
 
 
-def scaled(noise: Tensor, relative: float, data: Tensor) -> Tensor:
+def sized(noise: Tensor, relative: float, data: Tensor) -> Tensor:
     return noise * (relative * data.norm() / noise.norm())
 
 
@@ -64,7 +64,7 @@ def deblur(n: int = 128, max_iter: int = 3000) -> None:
     clean, generator = A(truth), torch.Generator().manual_seed(0)
     white = torch.randn(n, n, generator=generator)
     levels = (0.0, 0.01, 0.05)
-    y = torch.stack([clean + scaled(white, level, clean) for level in levels])
+    y = torch.stack([clean + sized(white, level, clean) for level in levels])
     print("\n| noise | " + " | ".join(f"s = {s:g}" for s in ORDERS) + " |\n|" + "---|" * (1 + len(ORDERS)))
     curves = [landweber(s, y, A, truth, max_iter, 10) for s in ORDERS]
     for i, level in enumerate(levels):
@@ -107,7 +107,7 @@ def denoise(n: int = 128) -> None:
     for colour in COLOURS:
         law = Sobolev(torch.zeros(n, n), colour, std=1.0)
         noise = law.sample(torch.zeros(n, n), generator) if colour else white
-        y = truth + scaled(noise, 0.12, truth)
+        y = truth + sized(noise, 0.12, truth)
         cells = []
         for s in MISFITS:
             value, weight, gap = best_denoised(y, s, truth)
