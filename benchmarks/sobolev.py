@@ -8,7 +8,7 @@ order, the best PSNR over 3000 iterations @ where (the first within 0.01 dB), an
 variation with weights of mean 1, its weight chosen for each cell from a grid of 1.26 by the truth, so that orders are
 compared each at its best. Waves: half the width, in periods, of the basin around no shift. Scan: the best PSNR
 over weights of total variation (a grid of 2) from 40 views of 64 bins, with noise of 1.5 % and 4 % of the largest line
-integral and spectrum (1 + xi^2)^-s along the detector, xi in radians a bin, by misfits of several orders.
+integral and spectrum (1 + xi^2)^-s along the detector, xi in radians a bin, by least squares and by the matched misfit.
 """
 
 import sys
@@ -148,18 +148,17 @@ def scan(bins: int = 64, views: int = 40) -> None:
     phantom = scaled(random_ellipses(0, 12), 0.45 * bins)
     truth = torch.from_numpy(ellipse_image(phantom, (bins, bins))).float()
     clean = torch.from_numpy(ellipse_sinogram(phantom, g, average_bins=True))
-    A, weights = XRay(g, (bins, bins)), 2.0 ** torch.arange(-1, 5, dtype=torch.float64)
-    orders = (-0.7, -0.35, 0.0, 0.5, 1.0)
-    print("\n| noise's s | noise | " + " | ".join(f"s = {s:g}" for s in orders) + " |\n|" + "---|" * (2 + len(orders)))
+    A, weights = XRay(g, (bins, bins)), 2.0 ** torch.arange(-3, 5, dtype=torch.float64)
+    print("\n| noise's s | noise | least squares | s = the noise's |\n|---|---|---|---|")
     law = {"length": float(bins), "boundary": "cosine", "axes": -1}
-    for colour in (-0.7, 0.0, 0.5, 1.0):
+    for colour in (-0.7, 0.5, 1.0):
         for level in (0.015, 0.04):
             std = level * float(clean.max())
             y = Sobolev(clean, colour, std=std, **law).sample(clean, torch.Generator().manual_seed(1)).float()
             cells = []
-            for s in orders:
+            for s in (0.0, colour):
                 terms = [Sobolev(y, s, normalise=True, **law) @ A, weights * std * TV((bins, bins)), NonNegative()]
-                x = solve(PDHG(terms), torch.zeros(len(weights), bins, bins), max_iter=300, tol=1e-2).x
+                x = solve(PDHG(terms), torch.zeros(len(weights), bins, bins), max_iter=200, tol=1e-2).x
                 error = (x - truth).square().mean((-1, -2)) / float(truth.max()) ** 2
                 cells.append(f"{-10 * float(error.min().log10()):.2f}")
             print(f"| {colour:g} | {level:.1%} | " + " | ".join(cells) + " |", flush=True)
