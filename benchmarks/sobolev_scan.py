@@ -36,7 +36,7 @@ def scans() -> Iterator[tuple[str, float | None, np.ndarray, np.ndarray]]:
     rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(2)
     zero = torch.zeros(clean.shape, dtype=torch.float64)
     noises: list[tuple[str, float | None, np.ndarray]] = []
-    for s in (-0.7, 0.0, 0.5, 1.0):
+    for s in (-0.7, 1.0):
         law = Sobolev(zero, s, length=float(BINS), boundary="cosine", axes=-1, ndim=3, std=1.0)
         noises.append((f"s = {s:g}", s, law.sample(zero, generator).numpy()))
     white = rng.standard_normal((*clean.shape[:2], BINS + 8))
@@ -76,7 +76,7 @@ def main() -> None:
         for name, s, y, truth in scans():
             file = folder / f"noise {name.replace('/', ' ')}.npz"
             np.savez(file, projections=y, angles=np.arange(VIEWS) * 180.0 / VIEWS)
-            for recipe in ("tv", "svtv"):
+            for recipe in ("tv", "svtv") if s == -0.7 else ("tv",):
                 cells, found = [], ""
                 for order in (None, "auto", s):
                     flags = ["--kind", "line integrals", "--centre", str((BINS - 1) / 2)]

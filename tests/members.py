@@ -507,7 +507,6 @@ _NO_PROX = {
     "conj_prox": "not convex",
 }
 _PADDED = dict.fromkeys(("prox", "conj", "conj_prox", "firmness"), "not diagonal: its gradient is")
-_NO_PROX = {"prox": "no closed form, not convex", "conj": "not convex", "conj_prox": "not convex"}
 
 
 def _spectrum(f: Tensor, g: Tensor) -> Tensor:
@@ -684,10 +683,9 @@ SOLVERS = [
     Method("PDHG, weights", _pdhg, _VIEWS, 3 * uniform(7, 11, seed=5), 0.2 * uniform(8, 9, seed=6), low=0.0),
     Method("ADMM, TV", _admm, _VIEWS, _ALL, 0.1 * _IMAGE),
     Method("ADMM, bounds", _admm, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
-    Method("ADMM, weights", _admm, _VIEWS, 3 * uniform(7, 11, seed=5), 0.2 * uniform(8, 9, seed=6), low=0.0),
+    Method("ADMM, weights", _admm, _VIEWS, _WEIGHTS, 0.2 * uniform(8, 9, seed=6), low=0.0),
     # the ray transform's small singular values, squared, would take it too many steps
     Method("CG", _cg, uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=Blur(_KERNEL, (8, 9), "reflect")),
-    Method("PDHG, weights", _pdhg, _VIEWS, _WEIGHTS, 0.2 * uniform(8, 9, seed=6), low=0.0),
     Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
     Method("GaussNewton", lambda case: GaussNewton([_smooth(case)]), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE,
            lacks=_NO_GAP, A=_SHARP),

@@ -15,7 +15,7 @@ from invreg.cli import main
 from invreg.core import solve
 from invreg.operators import BesselPotential, Blur, Parallel2D, Sobolev, psf
 from invreg.priors import TV
-from invreg.solvers import PDHG, Landweber
+from invreg.solvers import ADMM, PDHG, Landweber
 
 F64 = torch.float64
 
@@ -48,6 +48,18 @@ def test_denoising_is_best_by_the_misfit_of_the_noise():
         order = max((-0.5, -0.25, 0.0, 0.25, 0.5), key=lambda s: best[colour, s])
         assert abs(order - colour) <= 0.25, best
     assert all(best[-0.5, s] < max(best[-0.5, -0.5], best[-0.5, -0.25]) - 0.5 for s in (0.25, 0.5)), best
+
+
+@pytest.mark.parametrize(("boundary", "s"), [("periodic", -0.5), ("cosine", 0.4)])
+def test_admm_and_pdhg_agree_on_denoising_by_total_variation(boundary, s):
+    n = 16
+    y = photograph(n) + 0.07 * torch.randn(n, n, generator=torch.Generator().manual_seed(0), dtype=F64)
+    terms = [Sobolev(y, s, boundary=boundary, normalise=True), 0.05 * TV((n, n))]
+    one, two = (solve(solver(terms), y, max_iter=20000, tol=1e-6) for solver in (PDHG, ADMM))
+    assert one.status == two.status == "converged"
+    torch.testing.assert_close(two.x, one.x, rtol=0, atol=2e-3)
+    values = [float((terms[0] + terms[1])(r.x)) for r in (one, two)]
+    assert values[0] == pytest.approx(values[1], rel=2e-6)
 
 
 def test_negative_orders_bear_too_many_iterations():
