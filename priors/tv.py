@@ -210,7 +210,7 @@ class DirectionalTV(_Variation):
         shape = _trailing(directions, ndim, "DirectionalTV takes directions")
         if directions.ndim <= ndim or directions.shape[-ndim - 1] != ndim:
             raise ValueError(
-                f"DirectionalTV takes directions (*batch, {ndim}, *shape) for {ndim} axes; got {tuple(directions.shape)}"
+                f"DirectionalTV takes directions (*batch, {ndim}, *shape) for ndim={ndim}; got {tuple(directions.shape)}"
             )
         if not bool((magnitude(directions, ndim + 1) <= 1 + 1e-5).all()):
             raise ValueError("DirectionalTV takes directions of lengths up to 1; got some longer or not finite")
