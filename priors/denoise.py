@@ -22,10 +22,10 @@ def tv_denoise(
 ) -> tuple[Tensor, Tensor]:
     """argmin_x |x - y|^2 / 2 + weight * prior(x) of an image y, and its relative gap (*batch,), in float64.
 
-    `y` (*batch, h, w), or as `prior` takes it: a member of the family, by default TV of the last two axes. `weight` > 0,
-    in the unit of y: a number or one for each item. The objective at the returned x is above its minimum by at most
-    the gap times itself, also where `max_iter` or round-off ended the steps before the gap was `tol` (in float32 at about
-    1e-7 times the size of y over that of its changes). Under autograd the steps are recorded.
+    `y` (*batch, h, w), or as `prior` takes it: a member of the family, by default TV of two axes. `weight` > 0, in
+    the unit of y: a number or one for each item. The objective at the returned x is above its minimum by at most
+    the gap times itself, also where `max_iter` or round-off ended the steps before the gap was `tol` (in float32 at
+    about 1e-6). An image that is not finite has the gap nan. Under autograd the steps are recorded.
 
     Accelerated projected gradients on the dual, each item restarted where its dual objective falls. Sources: Beck and
     Teboulle, IEEE Trans. Image Process. 18 (2009); O'Donoghue and Candes (2015). Raises ValueError for a weight that
@@ -165,7 +165,7 @@ def _accelerate(method: _Torch | _Numba, tol: float, max_iter: int) -> tuple[Ten
         better = gap < 0.8 * best
         looks = torch.where(better, 0, looks + 1)
         best = torch.where(better, gap, best)
-        active &= (gap > tol * primal) & (looks < STALLED + done / EVERY / 4)
+        active = active & (gap > tol * primal) & (looks < STALLED + done / EVERY / 4)
         if done >= max_iter or not bool(active.any()):
             break
         fell = active & (primal - gap < dual - eps * primal)

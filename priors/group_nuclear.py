@@ -43,7 +43,9 @@ class GroupNuclear(GroupL1):
         least = torch.finfo(u.dtype).tiny
         f, g = ((radius / square.clamp(min=least).sqrt()).clamp(max=1.0) for square in (high, low))
         # the function of the Gram matrix G with values f, g at its eigenvalues: g + (f - g) (G - low) / (high - low)
-        slope = (f - g) / (high - low).clamp(min=least)
+        # equal ones differ by round-off, by which nothing may be divided that is not as small
+        apart = torch.maximum(high - low, torch.finfo(u.dtype).eps * high)
+        slope = (f - g) / apart.clamp(min=least)
         first, second = u.narrow(-3, 0, 1), u.narrow(-3, 1, 1)
         mixed = (slope * b).unsqueeze(-4)
         own = [(g + slope * (square - low)).unsqueeze(-4) for square in (a, c)]

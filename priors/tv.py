@@ -43,8 +43,9 @@ class _Variation(Precomposed):
         recorded = torch.is_grad_enabled() and (x.requires_grad or u.requires_grad)
         K = None if recorded else self.kernels(x)
         if K is None:
-            fits = not recorded and tv_gpu.fits(self.f, self.K, x)
-            return tv_gpu.ascend(self.f, self.K, u, x, step) if fits else super().ascend(u, x, step)
+            if not recorded and isinstance(self.K, Jacobian) and tv_gpu.fits(self.f, self.K, x):
+                return tv_gpu.ascend(self.f, self.K, u, x, step)
+            return super().ascend(u, x, step)
         from invreg.priors.kernels_cpu import ascend
 
         batch = K.domain.batch(x)
@@ -210,7 +211,7 @@ class DirectionalTV(_Variation):
         shape = _trailing(directions, ndim, "DirectionalTV takes directions")
         if directions.ndim <= ndim or directions.shape[-ndim - 1] != ndim:
             raise ValueError(
-                f"DirectionalTV takes directions (*batch, {ndim}, *shape) for {ndim} axes; got {tuple(directions.shape)}"
+                f"DirectionalTV takes directions (*batch, {ndim}, *shape), ndim={ndim}; got {tuple(directions.shape)}"
             )
         if not bool((magnitude(directions, ndim + 1) <= 1 + 1e-5).all()):
             raise ValueError("DirectionalTV takes directions of lengths up to 1; got some longer or not finite")
@@ -261,7 +262,7 @@ class _Directed(Jacobian):
 
     def _across(self, u: Tensor) -> Tensor:
         axes = len(self.shape)
-        field = u.unflatten(-axes - 1, (self.channels, axes))
+        field = u.reshape(*self.codomain.batch(u), self.channels, axes, *self.shape)
         xi = self.directions.to(u.dtype).unsqueeze(-axes - 2)
         along = (xi * field).sum(-axes - 1, keepdim=True)
         return (field - xi * along).flatten(-axes - 2, -axes - 1)

@@ -7,7 +7,6 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from invreg.core import Linear
 from invreg.priors.jacobian import Jacobian
 from invreg.priors.norms import GroupHuber, GroupL1
 
@@ -15,7 +14,7 @@ TILE = {"ROWS": 4, "COLUMNS": 128}
 OPTIONS = {"enable_fp_fusion": True}  # the default until Triton 3.9, which asks to have it said
 
 
-def fits(f: GroupL1, K: Linear, x: Tensor) -> bool:
+def fits(f: GroupL1, K: Jacobian, x: Tensor) -> bool:
     """Whether the kernel takes them: real images of one channel with one length for both axes."""
     plain = type(K) is Jacobian and len(K.shape) == 2 and K.channels == 1 and f.ndim == 3
     return plain and x.device.type == "cuda" and x.dtype in (torch.float32, torch.float64) and _present()

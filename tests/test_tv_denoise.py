@@ -18,7 +18,7 @@ F64 = torch.float64
 
 
 def exact_1d(y: np.ndarray, weight: float) -> np.ndarray:
-    """argmin sum (x - y)^2 / 2 + weight sum |x_i+1 - x_i| by enumeration of the signs of all jumps, 3^(n - 1) of them."""
+    """argmin sum (x - y)^2 / 2 + weight sum |x_i+1 - x_i| by enumeration of the signs of all jumps."""
     best, value = y, np.inf
     for signs in itertools.product((-1, 0, 1), repeat=len(y) - 1):
         parts = np.split(np.arange(len(y)), 1 + np.flatnonzero(signs))
@@ -36,7 +36,7 @@ def exact_1d(y: np.ndarray, weight: float) -> np.ndarray:
 def test_signals_have_their_exact_solution(weight):
     y = uniform(8)
     expected = exact_1d(y.numpy(), weight)
-    got, gap = tv_denoise(y, weight, prior=TV((8,)), tol=1e-14, max_iter=20000)
+    got, _ = tv_denoise(y, weight, prior=TV((8,)), tol=1e-14, max_iter=20000)
     np.testing.assert_allclose(got, expected, atol=1e-7)
     column = tv_denoise(y[:, None], weight, tol=1e-14, max_iter=20000)[0]
     np.testing.assert_allclose(column[:, 0], expected, atol=1e-7)
@@ -97,7 +97,7 @@ def test_other_libraries_find_the_same_image(peer):
         space = odl.uniform_discr([0, 0], y.shape, y.shape)
         D = odl.Gradient(space, pad_mode="symmetric")
         data = 0.5 * odl.functionals.L2NormSquared(space).translated(space.element(y.numpy()))
-        other, step = space.element(y.numpy()), 8**-0.5
+        other, step = space.element(y.numpy().copy()), 8**-0.5
         odl.solvers.pdhg(
             other,
             data,
