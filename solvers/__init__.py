@@ -5,7 +5,9 @@ if __name__ != "invreg.solvers":  # found as a top-level package, from the check
 
 from invreg.solvers.admm import ADMM
 from invreg.solvers.choose import Choice, discrepancy
+from invreg.solvers.fista import FISTA
 from invreg.solvers.krylov import CG, CGLS
 from invreg.solvers.pdhg import PDHG
+from invreg.solvers.spdhg import SPDHG
 
-__all__ = ["ADMM", "CG", "CGLS", "PDHG", "Choice", "discrepancy"]
+__all__ = ["ADMM", "CG", "CGLS", "FISTA", "PDHG", "SPDHG", "Choice", "discrepancy"]

@@ -1,4 +1,4 @@
-"""The primal-dual gap by which solvers of sums of terms are stopped."""
+"""What solvers of sums of terms share: the primal-dual gap, and the sizes from which they start."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Precomposed, inner
+from invreg.core import Functional, Linear, Precomposed, Space, inner
 
 
 def duality_gap(
@@ -42,3 +42,42 @@ def duality_gap(
     gap = torch.where(primal.isinf() & bound.isfinite(), math.inf, gap)
     infeasibility = inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
     return {"gap": torch.maximum(gap, infeasibility), "infeasibility": infeasibility, "objective": primal}
+
+
+def descent_step(terms: Sequence[Precomposed], x0: Tensor) -> tuple[Tensor, Tensor]:
+    """A steepest-descent step off zero on quadratic terms, and their curvature (*batch,) along it; without any x0, 0."""
+    if not terms:
+        return x0, torch.zeros((), dtype=torch.float64, device=x0.device)
+    zero = torch.zeros_like(x0)
+    n = len(terms[0].K.domain.shape)
+    descent, along = zero, 0.0 * inner(zero, zero, n)
+    for t in terms:
+        descent = descent - t.grad(zero)
+    for t in terms:
+        image = t.K(descent)
+        along = along + inner(image, t.f.grad(image) - t.f.grad(torch.zeros_like(image)), t.f.ndim)
+    curvature = along / inner(descent, descent, n)
+    known = curvature.isfinite() & (curvature > 0)
+    safe = torch.where(known, curvature, 1.0).to(x0.real.dtype)
+    x = torch.where(_spread(known, n), descent / _spread(safe, n), x0)
+    return x, torch.where(known, curvature, 0.0)
+
+
+def on_image(t: Functional, domain: Space) -> Precomposed:
+    """A term of the image itself as one of the identity."""
+    return t @ _Identity(domain, domain)
+
+
+class _Identity(Linear):
+    def _forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
+        return 1.0
+
+
+def _spread(value: Tensor, n: int) -> Tensor:
+    return value.reshape(*value.shape, *(1,) * n)
