@@ -15,9 +15,10 @@ def duality_gap(
     """Relative gap, dual infeasibility and the objective sum_i f_i(K_i x) + g(x), each (*batch,), of x and duals u_i.
 
     gap: (P(x) - D(u)) / |P(x)| with D the dual over the images of values up to 1.5 times those of x, so that
-    P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that; at least the infeasibility, as
-    images no larger than an x close to zero bound nothing. infeasibility: the distance of -sum K_i^T u_i from the
-    domain of g*, over the sum of the norms of its terms. Raises TypeError where a term has no conjugate.
+    P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that; at least an infeasibility
+    above 0.1, as images no larger than an x close to zero bound nothing. infeasibility: the distance of
+    -sum K_i^T u_i from the domain of g*, over the sum of the norms of its terms. Raises TypeError where a term has
+    no conjugate.
     """
     n = len(blocks[0].K.domain.shape)
     bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
@@ -41,11 +42,13 @@ def duality_gap(
     # not yet inside a constraint of a block: no answer, but no breakdown either
     gap = torch.where(primal.isinf() & bound.isfinite(), math.inf, gap)
     infeasibility = inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
-    return {"gap": torch.maximum(gap, infeasibility), "infeasibility": infeasibility, "objective": primal}
+    # what is left of a small infeasibility is the projection's own
+    gap = torch.where(infeasibility > 0.1, torch.maximum(gap, infeasibility), gap)
+    return {"gap": gap, "infeasibility": infeasibility, "objective": primal}
 
 
 def descent_step(terms: Sequence[Precomposed], x0: Tensor) -> tuple[Tensor, Tensor]:
-    """A steepest-descent step off zero on quadratic terms, and their curvature (*batch,) along it; without any x0, 0."""
+    """A steepest-descent step off zero on quadratic terms, and their curvature along it; without any x0 and 0."""
     if not terms:
         return x0, torch.zeros((), dtype=torch.float64, device=x0.device)
     zero = torch.zeros_like(x0)
