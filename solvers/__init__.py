@@ -7,6 +7,7 @@ from invreg.solvers.admm import ADMM
 from invreg.solvers.bilevel import BilevelLower, Bounds, Learned, Variational
 from invreg.solvers.black_box import search
 from invreg.solvers.choose import Choice, discrepancy
+from invreg.solvers.fista import FISTA
 from invreg.solvers.gcv import gcv
 from invreg.solvers.hoag import HOAG
 from invreg.solvers.influence import tikhonov_influence
@@ -17,16 +18,19 @@ from invreg.solvers.lcurve import lcurve
 from invreg.solvers.maid import MAID
 from invreg.solvers.newton import GaussNewton, NewtonCG
 from invreg.solvers.pdhg import PDHG
+from invreg.solvers.spdhg import SPDHG
 from invreg.solvers.sure import sure
 
 __all__ = [
     "ADMM",
     "CG",
     "CGLS",
+    "FISTA",
     "HOAG",
     "LBFGS",
     "MAID",
     "PDHG",
+    "SPDHG",
     "BilevelLower",
     "Bounds",
     "Choice",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from invreg.core import Functional, Linear, Precomposed, Solver, convex_terms, inner, over_batch
-from invreg.solvers.gap import duality_gap
+from invreg.solvers.gap import descent_step, duality_gap, on_image
 from invreg.solvers.krylov import CG
 
 EPOCH = 5  # steps before the penalties are first balanced; the next ones come after twice as many each
@@ -32,14 +32,6 @@ class ADMMState(NamedTuple):
     primal: Tensor
     dual: Tensor
     k: int
-
-
-class _Identity(Linear):
-    def _forward(self, x: Tensor) -> Tensor:
-        return x
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return y
 
 
 class _SelfAdjoint(Linear):
@@ -87,8 +79,7 @@ class ADMM(Solver):
                 "ADMM takes at least one term f @ K and at most one term without that is not quadratic; got "
                 + ", ".join(t.name for t in terms)
             )
-        domain = blocks[0].K.domain
-        blocks += [t @ _Identity(domain, domain) for t in simple]
+        blocks += [on_image(t, blocks[0].K.domain) for t in simple]
         for name, value in {
             "objective": terms,
             "g": free[0] if free else None,
@@ -218,14 +209,9 @@ class ADMM(Solver):
         A constraint, whose dual there may be of any size, takes the least rho_i |K_i x|^2 / |x|^2 of the others, or a
         hundredth of the curvature along that step.
         """
-        zero, n = torch.zeros_like(x0), self.ndim
-        descent = zero
-        for t in self.quadratic:
-            descent = descent - t.grad(zero)
-        curvature = inner(descent, self._hessian(descent), n) / inner(descent, descent, n)
-        known = curvature.isfinite() & (curvature > 0)
-        x = torch.where(_spread(known, n), descent / _spread(curvature, n).to(x0.real.dtype), x0)
-        usual = torch.where(known, 0.01 * curvature, math.inf)
+        n = self.ndim
+        x, curvature = descent_step(self.quadratic, x0)
+        usual = torch.where(curvature > 0, 0.01 * curvature, math.inf)
         rhos, stretches = [], []
         for t in self.split:
             image, m = t.K(x), t.f.ndim
@@ -239,10 +225,6 @@ class ADMM(Solver):
         usual = torch.where(usual.isfinite() & (usual > 0), usual, 1.0)
         others = (torch.where(s.isfinite() & (s > 0), usual / s, usual) for s in stretches)
         return tuple(torch.where(rho.isnan(), other, rho) for rho, other in zip(rhos, others, strict=True))
-
-
-def _spread(value: Tensor, n: int) -> Tensor:
-    return value.reshape(*value.shape, *(1,) * n)
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The primal-dual gap by which solvers of sums of terms are stopped."""
+"""What solvers of sums of terms share: the primal-dual gap, and the sizes from which they start."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Precomposed, inner
+from invreg.core import Functional, Linear, Precomposed, Space, inner
 
 
 def duality_gap(
@@ -15,9 +15,10 @@ def duality_gap(
     """Relative gap, dual infeasibility and the objective sum_i f_i(K_i x) + g(x), each (*batch,), of x and duals u_i.
 
     gap: (P(x) - D(u)) / |P(x)| with D the dual over the images of values up to 1.5 times those of x, so that
-    P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that; at least the infeasibility, as
-    images no larger than an x close to zero bound nothing. infeasibility: the distance of -sum K_i^T u_i from the
-    domain of g*, over the sum of the norms of its terms. Raises TypeError where a term has no conjugate.
+    P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that; at least an infeasibility
+    above 0.1, as images no larger than an x close to zero bound nothing. infeasibility: the distance of
+    -sum K_i^T u_i from the domain of g*, over the sum of the norms of its terms. Raises TypeError where a term has
+    no conjugate.
     """
     n = len(blocks[0].K.domain.shape)
     bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
@@ -41,4 +42,45 @@ def duality_gap(
     # not yet inside a constraint of a block: no answer, but no breakdown either
     gap = torch.where(primal.isinf() & bound.isfinite(), math.inf, gap)
     infeasibility = inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
-    return {"gap": torch.maximum(gap, infeasibility), "infeasibility": infeasibility, "objective": primal}
+    # what is left of a small infeasibility is the projection's own
+    gap = torch.where(infeasibility > 0.1, torch.maximum(gap, infeasibility), gap)
+    return {"gap": gap, "infeasibility": infeasibility, "objective": primal}
+
+
+def descent_step(terms: Sequence[Precomposed], x0: Tensor) -> tuple[Tensor, Tensor]:
+    """A steepest-descent step off zero on quadratic terms, and their curvature along it; without any x0 and 0."""
+    if not terms:
+        return x0, torch.zeros((), dtype=torch.float64, device=x0.device)
+    zero = torch.zeros_like(x0)
+    n = len(terms[0].K.domain.shape)
+    descent, along = zero, 0.0 * inner(zero, zero, n)
+    for t in terms:
+        descent = descent - t.grad(zero)
+    for t in terms:
+        image = t.K(descent)
+        along = along + inner(image, t.f.grad(image) - t.f.grad(torch.zeros_like(image)), t.f.ndim)
+    curvature = along / inner(descent, descent, n)
+    known = curvature.isfinite() & (curvature > 0)
+    safe = torch.where(known, curvature, 1.0).to(x0.real.dtype)
+    x = torch.where(_spread(known, n), descent / _spread(safe, n), x0)
+    return x, torch.where(known, curvature, 0.0)
+
+
+def on_image(t: Functional, domain: Space) -> Precomposed:
+    """A term of the image itself as one of the identity."""
+    return t @ _Identity(domain, domain)
+
+
+class _Identity(Linear):
+    def _forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
+        return 1.0
+
+
+def _spread(value: Tensor, n: int) -> Tensor:
+    return value.reshape(*value.shape, *(1,) * n)

@@ -76,7 +76,7 @@ from invreg.priors import (
     SquaredL2,
     Through,
 )
-from invreg.solvers import ADMM, CG, CGLS, LBFGS, PDHG, GaussNewton, Landweber, NewtonCG
+from invreg.solvers import ADMM, CG, CGLS, FISTA, LBFGS, PDHG, SPDHG, GaussNewton, Landweber, NewtonCG
 
 
 @dataclass(frozen=True)
@@ -654,6 +654,21 @@ def _admm(case: Method) -> Solver:
     return ADMM(_terms(case))
 
 
+def _fista(case: Method) -> Solver:
+    return FISTA([_terms(case)[0], *_terms(case)[2:]])
+
+
+def _spdhg(case: Method) -> Solver:
+    """By single views, each a block of its own."""
+    others = _terms(case)[1:]
+    parts = [case.A.subset([i]) for i in range(7)]
+    weights = case.weights.to(case.y).expand_as(case.y)
+    rows = [
+        WeightedLeastSquares(case.y[..., i : i + 1, :], weights[..., i : i + 1, :]) @ A for i, A in enumerate(parts)
+    ]
+    return SPDHG([*rows, *others], torch.Generator().manual_seed(3))
+
+
 def _cg(case: Method) -> Solver:
     return CG(case.A.normal(), case.A.adjoint(case.y))
 
@@ -684,6 +699,9 @@ SOLVERS = [
     Method("ADMM, TV", _admm, _VIEWS, _ALL, 0.1 * _IMAGE),
     Method("ADMM, bounds", _admm, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     Method("ADMM, weights", _admm, _VIEWS, _WEIGHTS, 0.2 * uniform(8, 9, seed=6), low=0.0),
+    Method("FISTA, bounds", _fista, _VIEWS, _ALL, 0 * _IMAGE, low=0.0, high=0.35),
+    Method("SPDHG, TV", _spdhg, _VIEWS, _ALL, 0.1 * _IMAGE),
+    Method("SPDHG, bounds", _spdhg, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     # the ray transform's small singular values, squared, would take it too many steps
     Method("CG", _cg, uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=Blur(_KERNEL, (8, 9), "reflect")),
     Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),

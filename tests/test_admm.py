@@ -7,7 +7,7 @@ import torch
 from members import Method, uniform
 
 from invreg.core import solve
-from invreg.operators import Blur, CorrelatedGaussian, Gradient, Laplace, LeastSquares
+from invreg.operators import Blur, CorrelatedGaussian, Gradient, Laplace, LeastSquares, Mask
 from invreg.priors import TV, Box, GroupL1, NonNegative
 from invreg.solvers import ADMM, PDHG
 
@@ -90,7 +90,7 @@ def test_a_term_without_a_conjugate_leaves_the_residuals():
     from invreg.adapters.deepinv import from_prior
 
     y = Y[None]
-    terms = [LeastSquares(y, ndim=3), 0.2 * from_prior(deepinv.optim.L1Prior()) @ Blur(torch.ones(1, 1), (1, *SHAPE))]
+    terms = [LeastSquares(y, ndim=3), 0.2 * from_prior(deepinv.optim.L1Prior()) @ Mask(torch.ones(1, *SHAPE) > 0)]
     result = solve(ADMM(terms), torch.zeros(1, *SHAPE, dtype=F64), tol=1e-8, max_iter=500)
     assert result.status == "converged" and "residual" in result.history[-1]
     torch.testing.assert_close(result.x, (y - 0.2).clamp(min=0), rtol=0, atol=1e-6)

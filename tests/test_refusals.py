@@ -17,12 +17,17 @@ from invreg.operators import (
     StudentT,
 )
 from invreg.priors import TV, Box, NonNegative
-from invreg.solvers import CGLS, PDHG
+from invreg.solvers import ADMM, CG, CGLS, FISTA, PDHG, SPDHG
 
 Y = uniform(5, 4)
 FIT, A = LeastSquares(Y), Blur(uniform(3, 3), (5, 4))
 
-CONVEX = {"PDHG": PDHG}
+CONVEX = {
+    "PDHG": PDHG,
+    "ADMM": ADMM,
+    "FISTA": FISTA,
+    "SPDHG": lambda terms: SPDHG(terms, torch.Generator()),
+}
 
 
 # What members say of themselves
@@ -165,3 +170,11 @@ def test_least_squares_by_krylov_methods_refuse_in_words():
         CGLS(Cube((5, 4)), Y)
     with pytest.raises(ShapeError, match=r"y of CGLS, of Blur.* takes real .*\(\*batch, 5, 4\); got .*\(3, 4\)"):
         CGLS(A, Y[:3])
+    with pytest.raises(TypeError, match=r"CG takes a symmetric A; got Blur.*: use CGLS, or A.normal"):
+        CG(Blur(torch.ones(2, 1), (6, 4), "valid"), Y)
+
+
+@pytest.mark.parametrize("damping", [-1.0, math.nan, math.inf])
+def test_a_damping_that_is_negative_or_no_number_is_refused(damping):
+    with pytest.raises(ValueError, match=r"CGLS takes a finite damping >= 0; got"):
+        CGLS(A, Y, damping)
