@@ -65,6 +65,7 @@ class Race:
 def odl_race(problem: Problem, own: bool, cap: float) -> Race:
     """ODL's pdhg with its ASTRA operator (`own`; images turned as ODL's axes are) or with ours."""
     import odl
+    from odl.solvers.nonsmooth.primal_dual_hybrid_gradient import pdhg_stepsize
 
     from invreg.adapters.odl import from_operator, to_geometry, to_operator
 
@@ -98,10 +99,12 @@ def odl_race(problem: Problem, own: bool, cap: float) -> Race:
             torch.from_numpy(field),
         )
 
+    race.since = time.process_time()
+    # its defaults, as Python's numbers: with the numpy ones that it finds for itself ODL 1.0.0 raises RuntimeError
+    tau, sigma = (float(step) for step in pdhg_stepsize(K))
+    g, options = odl.functionals.IndicatorNonnegativity(space), {"y": u, "callback": lambda _: race(iterate)}
     try:
-        odl.solvers.pdhg(
-            x, odl.functionals.IndicatorNonnegativity(space), f, K, 10**6, y=u, callback=lambda _: race(iterate)
-        )
+        odl.solvers.pdhg(x, g, f, K, 10**6, tau, sigma, **options)
     except Stop:
         pass
     return race
@@ -152,6 +155,7 @@ def deepinv_race(problem: Problem, cap: float) -> Race:
         x, _, u = state["est"]
         return x, *f.split(u)
 
+    race.since = time.process_time()
     try:
         while True:
             state = method(state, f, Positive(), settings, problem.y, None)

@@ -39,8 +39,8 @@ class Result:
     Every item of a batch stops on its own certificate: `x` holds its estimate of that check, `converged` (*batch,)
     whether it did, `iters_each` (*batch,) after how many steps, or how many it was given. `iters` is the number of
     steps of the batch, `status` "nonfinite" where an item broke down and "converged" where all converged. `history`
-    has one row (a dict) for each check: iter, seconds, and the worst item of each entry of the certificate, of those
-    that are finite and with those that converged as they were then. `state`, the state of all items after the last
+    has one row (a dict) for each check: iter, seconds, and the worst item of each entry of the certificate, of the
+    items that ran until then. `state`, the state of all items after the last
     step, given to `solve` as `x0` goes on where this run ended.
     """
 
@@ -106,7 +106,7 @@ def solve(
                 state = solver.step(state)
                 iters += 1
             values = solver.certificate(state)
-            items = _Items(state.x, values) if items is None else items
+            items = _Items(state.x, next(iter(values.values()))) if items is None else items
             values = items.update(state.x, values, tol, iters)
             row = {"iter": float(iters), "seconds": time.perf_counter() - start}
             row |= {name: float(value.max()) for name, value in values.items()}
@@ -130,17 +130,15 @@ def solve(
 class _Items:
     """Which items of a batch are done, and what they were then."""
 
-    def __init__(self, x: Tensor, values: dict[str, Tensor]) -> None:
-        criterion = next(iter(values.values()))
+    def __init__(self, x: Tensor, criterion: Tensor) -> None:
         self.converged = torch.zeros_like(criterion, dtype=torch.bool)
         self.broken = torch.zeros_like(self.converged)
         self.iters = torch.zeros_like(self.converged, dtype=torch.int64)
-        self.x, self.values = x, values
+        self.x = x
 
     def update(self, x: Tensor, values: dict[str, Tensor], tol: float, iters: int) -> dict[str, Tensor]:
-        """Look at a new estimate; the certificate of the finite items, those that converged as they were then."""
+        """Look at a new estimate; the certificate of the items that ran until now, without those that broke down."""
         criterion = next(iter(values.values()))
-        self.values = {name: torch.where(self.converged, self.values[name], value) for name, value in values.items()}
         running = ~(self.converged | self.broken)
         self.iters = torch.where(running, iters, self.iters)
         self.broken = self.broken | (running & criterion.isnan())
@@ -150,9 +148,8 @@ class _Items:
             self.x = x
         elif bool(new.any()):
             self.x = torch.where(self._over(new, x), x, self.x)
-        if bool(self.broken.all()):
-            return self.values
-        return {name: value[~self.broken] for name, value in self.values.items()}
+        shown = running & ~self.broken
+        return {name: value[shown if bool(shown.any()) else running] for name, value in values.items()}
 
     def end(self, x: Tensor, iters: int) -> tuple[Tensor, Tensor]:
         """The estimates and the steps of each item."""
