@@ -43,7 +43,11 @@ SHARP = Blur(torch.tensor([[0.0, 0.1, 0.05], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]], 
 START = torch.tensor([[-1.2], [1.0]], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("solver", [GaussNewton([valley()]), NewtonCG([valley()]), LBFGS([valley()])], ids=["GaussNewton", "NewtonCG", "LBFGS"])
+@pytest.mark.parametrize(
+    "solver",
+    [GaussNewton([valley()]), NewtonCG([valley()]), LBFGS([valley()])],
+    ids=["GaussNewton", "NewtonCG", "LBFGS"],
+)
 def test_the_bent_valley_is_followed_to_its_end(solver):
     result = solve(solver, START, max_iter=100, tol=1e-10, every=1)
     assert result.status == "converged"
