@@ -88,7 +88,7 @@ class LBFGS(Solver):
         return {"gradient": torch.where(s.norm_start == 0, norm, norm / s.norm_start), "objective": s.value}
 
     def _criterion(self, x: Tensor, gradient: Tensor) -> Tensor:
-        step = (x - gradient).clamp(self.low, self.high) - x
+        step = torch.clamp(-gradient, self.low - x, self.high - x)  # x - gradient would round small gradients away
         return inner(step, step, self.total.ndim).sqrt()
 
     def _direction(self, s: LBFGSState) -> tuple[Tensor, Tensor]:

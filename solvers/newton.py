@@ -120,7 +120,7 @@ class _TrustRegion(Solver):
 
 @dataclass(frozen=True, eq=False)
 class GaussNewton(_TrustRegion):
-    """min_x sum_i f_i(A_i(x)) + g(x) by Gauss-Newton steps in a trust region, which is Levenberg and Marquardt's damping.
+    """min_x sum_i f_i(A_i(x)) + g(x) by Gauss-Newton steps in a trust region (Levenberg-Marquardt damping).
 
     `objective`: terms `f @ A` with a smooth convex f and a differentiable A, and smooth terms on x itself. The
     model of a step is sum_i J_i^T (Hessian of f_i) J_i, J_i the derivative of A_i: positive semidefinite, first
