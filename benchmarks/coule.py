@@ -37,7 +37,7 @@ N, BINS, SOURCE, DETECTOR, TUNE = 256, 512, 1800.0, 500.0, 3
 MIDDLE = (60, 0.01)
 ETAS, P = (2e-3, 2e-2, 1e-1), 0.0
 # gap and iterations of a solve for tuning and for the figures; PSNR moves by less than 0.1 dB after 150
-COARSE, FINE = (1e-1, 60), (1e-2, 150)
+COARSE, FINE = (3e-2, 150), (1e-2, 150)
 REWEIGHTINGS = 3
 PRE_ESTIMATES = ("FBP", "CGLS", "TV")
 SOURCES = (*PRE_ESTIMATES, "truth")

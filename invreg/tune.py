@@ -28,7 +28,7 @@ TRIAL_ITER, TRIAL_TOL = 300, 2e-3  # of the recipe's own solver, for the trials
 SPAN = 100.0  # of the weights that the L-curve looks at, on both sides of the start
 # of learning: the smoothing next to the largest value, the ridge next to |A|^2, and the slope of the relative squared
 # error in log lambda below which nothing is gained
-SMOOTHING, RIDGE, FLAT = 1e-2, 1e-3, 1e-4
+SMOOTHING, RIDGE, FLAT = 3e-2, 1e-2, 1e-3
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,10 @@ def _learned(rows: list[Row]) -> list[Tuned]:
             raise InputError(
                 f"{row.file}: no truth is stored, which --method maid learns from; simulate --keep-truth does"
             )
-        if (
-            row.A.geometry != first.A.geometry
-            or row.A.domain != first.A.domain
-            or row.A.pixel_size != first.A.pixel_size
-        ):
-            raise InputError(f"{row.file}: not the geometry of {first.file}; --method maid takes files of one geometry")
+        if not _alike(row.A, first.A):
+            raise InputError(
+                f"{row.file}: not the geometry of {first.file}; --method maid takes files of one geometry and size"
+            )
     truth = torch.cat([row.truth for row in rows if row.truth is not None])
     size, peak = float(truth.square().sum((1, 2)).mean()), float(truth.abs().max())
     if peak == 0:
@@ -185,6 +183,12 @@ def _learned(rows: list[Row]) -> list[Tuned]:
         for r in found.history
     ]
     return [Tuned(row.file, row.number, weight, reason, trials) for row in rows]
+
+
+def _alike(a: XRay, b: XRay) -> bool:
+    one, other = vars(a.geometry), vars(b.geometry)
+    same = type(a.geometry) is type(b.geometry) and all(np.array_equal(one[key], other[key]) for key in one)
+    return same and (a.domain, a.pixel_size) == (b.domain, b.pixel_size)
 
 
 def _with(config: "Config", weight: float | Literal["auto"]) -> "Config":

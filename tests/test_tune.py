@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import scans
+import tifffile
 import torch
 
 from invreg import tune
@@ -73,12 +74,12 @@ def test_the_recipe_is_taken_by_reconstruct(scan, tmp_path, capsys):
 
 
 def simulated(tmp_path, name, seed, *more):
-    image = tmp_path / f"{name}.npy"
+    image = tmp_path / f"{name}.tif"
     rng = np.random.default_rng(seed)
     x = np.zeros((24, 24), np.float32)
     for top, left, h, w in rng.integers(4, 10, (3, 4)):
         x[top : top + h, left : left + w] += 0.5
-    np.save(image, x)
+    tifffile.imwrite(image, x)
     path = tmp_path / f"{name}.h5"
     words = ["--operator", "parallel", "views=16", "--noise", "gaussian", "percent=3", "--out", str(path)]
     assert main(["simulate", str(image), *words, *more]) == 0
