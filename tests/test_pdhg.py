@@ -206,7 +206,7 @@ def test_an_iteration_costs_one_product_with_the_costly_operator():
 
 
 def test_few_pairs_to_a_certified_gap(one_thread):
-    """128 x 128 pixels, 40 views, one per cent of noise; over-relaxed steps without inner ones took over 1000."""
+    """128 x 128 pixels, 40 views, one per cent of noise."""
     A = rays(128, 40).float()
     x = torch.from_numpy(ellipse_image(scaled(random_ellipses(21, 12), 64), (128, 128))).double()
     y = measured(rays(128, 40), x, 21, 0.01).float()
