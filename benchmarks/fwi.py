@@ -6,7 +6,8 @@ Layers with a salt lens under water, `AcousticWave2D`, Ricker wavelet, shots and
 velocities by `LBFGS` between bounds. The misfit is that of H^s along time in units of the period of the wavelet over
 2 pi, so that s matters above the frequency of the wavelet, normalised to the same value at the start. Starts: the true
 model smoothed by a Gaussian of that standard deviation (m), and a velocity linear in depth; the water is known. Model
-error: |c - true| / |true - linear|, 1 for the linear start. Data misfit: |traces - measured| / |measured|, whatever s. --large: 200 x 400 nodes, 20 shots of 1500 steps.
+error: |c - true| / |true - linear|, 1 for the linear start. Data misfit:
+|traces - measured| / |measured|, whatever s. --large: 200 x 400 nodes, 20 shots of 1500 steps.
 """
 
 import argparse
@@ -63,7 +64,7 @@ class Survey:
 
     def operator(self) -> Operator:
         """From the velocity below the water, which is known, to the traces."""
-        h, w = self.shape
+        w = self.shape[1]
         columns = torch.linspace(0.05 * w, 0.95 * w - 1, self.shots).round().long().tolist()
         waves = AcousticWave2D(
             self.shape,

@@ -106,7 +106,6 @@ def add_layers_transposed(q: Array, memory: Array, layers: Array, width: int, e:
     columns, flat = q.shape[1], q.ravel()
     for axis, top, bottom, left, right in bands(q.shape, width):
         step, n = (1, columns)[axis], right - left
-        a2, b2 = layers[2 * axis], layers[2 * axis + 1]
         for i in range(top, bottom):
             z, a, b = (
                 memory[2 * axis + 1, i, left:right],

@@ -1,6 +1,7 @@
 """Gauss-Newton, Newton-CG and L-BFGS against scipy, closed forms and their rates."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_the_last_steps_converge_quadratically(method):
     A = Cube((4, 5)) @ SHARP
     result = solve(method([LeastSquares(A(truth)) @ A]), torch.zeros_like(truth), max_iter=12, tol=1e-13, every=1)
     norms = [row["gradient"] for row in result.history]
-    last = [b for a, b in zip(norms, norms[1:], strict=False) if 1e-6 < a < 1e-2]
+    last = [b for a, b in pairwise(norms) if 1e-6 < a < 1e-2]
     before = [a for a in norms[:-1] if 1e-6 < a < 1e-2]
     assert before and all(b < 100 * a * a for a, b in zip(before, last, strict=True))
     torch.testing.assert_close(result.x, truth, rtol=0, atol=1e-10)
