@@ -28,7 +28,7 @@ TRIAL_ITER, TRIAL_TOL = 300, 2e-3  # of the recipe's own solver, for the trials
 SPAN = 100.0  # of the weights that the L-curve looks at, on both sides of the start
 # of learning: the smoothing next to the largest value, the ridge next to |A|^2, and the slope of the relative squared
 # error in log lambda below which nothing is gained
-SMOOTHING, RIDGE, FLAT = 3e-2, 1e-2, 1e-3
+SMOOTHING, RIDGE, FLAT = 1e-2, 1e-3, 1e-4
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ def simulated(tmp_path, name, seed, *more):
     return path
 
 
+@pytest.mark.slow
 def test_one_weight_is_learned_for_all(tmp_path, capsys):
     """From a tenth of what the noise would suggest, and near the best of a grid by the same smoothed problem."""
     files = [simulated(tmp_path, name, k, "--keep-truth") for k, name in enumerate("ab")]
