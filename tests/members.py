@@ -417,7 +417,7 @@ NONLINEAR = [
 
 _KINK = "not differentiable"
 _SMOOTH_ONLY = {"prox": "no closed form", "conj_prox": "no closed form", "conj": "no closed form"}
-_NO_CONJUGATE = {"conj": "a minimum over fields"}
+_NO_CONJUGATE = {"conj": "a minimum over fields", "moreau": "conj_prox is that identity of an iterative prox"}
 _NO_CLOSED_FORM = _NO_CONJUGATE | {"grad": _KINK, "lipschitz": _KINK}
 _NO_GRAD = {"grad": _KINK, "lipschitz": _KINK}
 _SHAPE = (5, 4)

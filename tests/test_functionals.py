@@ -82,7 +82,7 @@ def test_prox_is_firmly_nonexpansive(case: Term, step, device, generator):
     assert bool((inner(difference, x - y, f.ndim) >= _square(difference, f.ndim) * (1 - 1e-12)).all())
 
 
-@every(FUNCTIONALS, "prox", "conj_prox")
+@every(FUNCTIONALS, "prox", "conj_prox", "moreau")
 @pytest.mark.parametrize("step", STEPS)
 def test_moreau(case: Term, step, device, dtype, generator):
     f, x = case.build(device, dtype), _random(case, generator, dtype)
