@@ -29,7 +29,7 @@ from torch import Tensor
 from invreg.core import Functional, solve
 from invreg.metrics import psnr, relative_error, ssim
 from invreg.operators import LeastSquares, XRay, fbp, from_astra
-from invreg.priors import TV, NonNegative, SpaceVariantTV
+from invreg.priors import TGV, TV, NonNegative, SpaceVariantTV, Through
 from invreg.solvers import CGLS, PDHG
 from invreg.train.checkpoints import load_model
 
@@ -117,6 +117,14 @@ def convex(prior: Callable[[Scans], Functional], start: str) -> Method:
 
 def total_variation(s: Scans) -> Functional:
     return TV((N, N))
+
+
+def generalised(s: Scans, setting: float, limits: Limits) -> Tensor:
+    """TGV of second order with its usual ratio of 2."""
+    tgv = TGV((N, N))
+    solver = PDHG([LeastSquares(s.y) @ s.A @ tgv.image, setting * tgv, Through(NonNegative(), tgv.image)])
+    start = torch.cat([s.made["FBP"][:, None], s.truth.new_zeros(len(s.truth), 2, N, N)], 1)
+    return tgv.image(solve(solver, start, tol=limits[0], max_iter=limits[1]).x)
 
 
 def weighted(source: str, eta: float) -> Callable[[Scans], Functional]:
@@ -231,6 +239,7 @@ def one(r: Runner, nets: Path | None) -> None:
     plain = convex(total_variation, "FBP")
     guess = 4.0 * r.noise / 0.01
     weight = r.run("TV", plain, lambda: climb(plain, r.tune, guess))
+    r.run("TGV", generalised, lambda: climb(generalised, r.tune, weight))
     for name in SOURCES:
         run_weighted(r, f"SV-TV, weights from {name}", lambda eta, name=name: convex(weighted(name, eta), "TV"), weight)
     run_weighted(r, "TpV", reweighted, weight)

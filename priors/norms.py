@@ -132,7 +132,9 @@ class GroupHuber(GroupL1):
     def _shrink(self, x: Tensor, radius: Tensor | float, soft: Tensor | float) -> Tensor:
         """x_i r / max(r + soft, |x_i|_2)."""
         size = magnitude(x, self.ndim)
-        return x * (radius / torch.maximum(size, torch.as_tensor(radius + soft).to(size))).unsqueeze(-self.ndim)
+        return x * (
+            radius / torch.maximum(size, torch.as_tensor(radius + soft, dtype=size.dtype, device=size.device))
+        ).unsqueeze(-self.ndim)
 
     def _value(self, size: Tensor) -> Tensor:
         short = size.clamp(max=self.alpha)

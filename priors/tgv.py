@@ -1,11 +1,8 @@
 """Second-order total generalised variation."""
 
-import math
-
 import torch
-from torch import Tensor
 
-from invreg.core import Linear, Space, Sum
+from invreg.core import Sum
 from invreg.operators import Component, Gradient, Mask, SymmetrisedGradient
 from invreg.priors.norms import GroupL1
 
@@ -40,24 +37,8 @@ class TGV(Sum):
         for axis in range(len(shape)):
             known[axis].select(axis, -1).fill_(False)
         slopes, bends = Gradient(shape) @ image - Mask(known) @ field, E @ field
-        super().__init__(
-            *(a * GroupL1() @ (_Rows(K.codomain.shape) @ K) for a, K in ((alpha1, slopes), (alpha0, bends)))
-        )
+        n = 1 + len(shape)
+        super().__init__(*(a * GroupL1(ndim=n) @ K for a, K in ((alpha1, slopes), (alpha0, bends))))
+        for term in self.terms:
+            term.K.local = True  # type: ignore[union-attr]  # all its parts are, so PDHG keeps them in its inner problem
         self.image = image
-
-
-class _Rows(Linear):
-    """A field over any axes, (component, *shape), as one over rows and columns, which GroupL1 takes."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        rows = (shape[0], math.prod(shape[1:-1]), shape[-1])
-        super().__init__(Space(shape), Space(rows))
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return x.reshape(*self.domain.batch(x), *self.codomain.shape)
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return y.reshape(*self.codomain.batch(y), *self.domain.shape)
-
-    def norm(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> float:
-        return 1.0
