@@ -264,7 +264,7 @@ def table(results: Results) -> None:
     print("| views | noise | method | lambda | RE | PSNR dB | SSIM |\n|---|---|---|---|---|---|---|")
     for row in sorted(results.rows, key=lambda r: (-r["views"], r["noise"])):
         s = np.array(row["scores"])
-        cells = " | ".join(f"{m:.4f} ± {d:.4f}" for m, d in zip(s.mean(0), s.std(0), strict=True))
+        cells = " | ".join(f"{m:.{k}f} ± {d:.{k}f}" for m, d, k in zip(s.mean(0), s.std(0), (4, 2, 4), strict=True))
         print(f"| {row['views']} | {row['noise']:.1%} | {row['method']} | {row['setting']} | {cells} |")
 
 
