@@ -12,7 +12,7 @@ other images through the same operator with the same noise, whose cost is that o
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -117,7 +117,7 @@ class Counted:
         y = self.p.y if y is None else y.reshape(-1, *self.p.y.shape[1:])
         self.count += len(y)
         found = self.p.solve(weight, state, y)
-        return found if len(y) == 1 else Result(found.x[:, None], found.status, found.iters, [], found.state)
+        return found if len(y) == 1 else replace(found, x=found.x[:, None])
 
 
 def rms(p: Problem, x: Tensor) -> float:

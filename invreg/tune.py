@@ -122,7 +122,8 @@ def _chosen(config: "Config", row: Row, method: Method) -> Tuned:
         y = measurements.reshape(-1, *row.y.shape[1:])
         found = RECIPES[config.recipe].run(row.A, y, _with(config, weight), row.std.expand(len(y)), _silent)
         x = found.x.reshape(*measurements.shape[:-2], *found.x.shape[1:])
-        return Result(x, found.status, 0, [], None)  # type: ignore[arg-type]
+        ended = torch.tensor(found.status == "converged").expand(x.shape[:-2])
+        return Result(x, found.status, 0, [], None, ended, torch.zeros(x.shape[:-2]))  # type: ignore[arg-type]
 
     if method == "gcv":
         choice = gcv(solve_at, row.A, row.y, start)

@@ -154,8 +154,11 @@ class MAID:
             if s.size + s.omega <= tol or not math.isfinite(s.size + s.omega) or s.eps <= FINEST or s.left == 0:
                 return s, None
             lowest = self._bound(s, -1)
+            blur = self._bound(s, 1) - lowest
             for i in range(s.backtracks):
                 step = s.beta * self.rho**i
+                if step * s.size * (s.size + s.omega) < blur:
+                    break  # so short a step gains, to first order, less than can be told at this accuracy
                 there = self._solve(s._replace(theta=s.theta - step * s.z, beta=step))
                 s = s._replace(lower_steps=there.lower_steps, left=there.left)
                 if s.left == 0:
@@ -167,7 +170,8 @@ class MAID:
 
     def _solve(self, s: MAIDState) -> MAIDState:
         found = descend(self.lower, s.x, s.theta, s.eps * self.lower.mu(s.theta), s.left)
-        return s._replace(x=found.x, lower_steps=s.lower_steps + found.steps, left=s.left - found.steps)
+        x = found.x if math.isfinite(found.residual) else found.x * math.nan  # must not pass for a solution
+        return s._replace(x=x, lower_steps=s.lower_steps + found.steps, left=s.left - found.steps)
 
     def _tightened(self, s: MAIDState) -> MAIDState:
         return self._solve(s._replace(eps=self.tau * s.eps, delta=self.tau * s.delta))
