@@ -14,7 +14,6 @@ from torch import Tensor
 
 from invreg.core import Functional
 
-
 SENSITIVE = 1e-2  # relative residual of the system that estimates a sensitivity
 
 
@@ -50,9 +49,9 @@ class Variational:
 
     likelihood: convex with a gradient and `lipschitz`. prior(theta): a convex functional with a `grad` that autograd
     can follow in x and theta, and `lipschitz`. strength: of the likelihood's convexity, such as 1 of a denoiser's,
-    >= 0; strength + ridge must be > 0 (ValueError). The bounds are estimates: the sensitivity of one parameter is solved
-    for, that of several is |J| / mu by power iteration; the Lipschitz constants are what one random displacement of
-    length eps shows.
+    >= 0; strength + ridge must be > 0 (ValueError). The bounds are estimates: the sensitivity of one parameter is
+    solved for, that of several is |J| / mu by power iteration; the Lipschitz constants are what one random displacement
+    of length eps shows.
     """
 
     likelihood: Functional

@@ -239,7 +239,7 @@ def curve(weight: float, y: Tensor) -> tuple[float, float]:
 
 def sharpest(y: Tensor) -> float:
     """The weight of largest curvature of (log |A x - y|^2, log |x|^2), by finite differences on a fine grid."""
-    t = np.linspace(math.log(1e-7), math.log(10), 4000)
+    t = np.linspace(math.log(1e-7), math.log(10), 1000)
     u, v = np.log(np.array([curve(math.exp(w), y) for w in t])).T
     du, dv = np.gradient(u, t), np.gradient(v, t)
     bend = (du * np.gradient(dv, t) - dv * np.gradient(du, t)) / (du**2 + dv**2) ** 1.5
