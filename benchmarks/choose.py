@@ -12,7 +12,7 @@ other images through the same operator with the same noise, whose cost is that o
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ from invreg.metrics import psnr
 from invreg.operators import Blur, FanBeam2D, LeastSquares, Mask, Parallel2D, XRay
 from invreg.priors import TV, NonNegative, SmoothTV
 from invreg.solvers import HOAG, MAID, PDHG, Variational, discrepancy, gcv, lcurve, search, sure
+from invreg.solvers.bilevel import descend
 
 SIZE, STEPS = 64, 150
 KINDS = ("parallel", "fan", "blur", "denoise")
@@ -117,7 +118,7 @@ class Counted:
         y = self.p.y if y is None else y.reshape(-1, *self.p.y.shape[1:])
         self.count += len(y)
         found = self.p.solve(weight, state, y)
-        return found if len(y) == 1 else Result(found.x[:, None], found.status, found.iters, [], found.state)
+        return found if len(y) == 1 else replace(found, x=found.x[:, None])
 
 
 def rms(p: Problem, x: Tensor) -> float:
@@ -162,11 +163,14 @@ def smooth(p: Problem) -> Variational:
 
 
 def by_maid(p: Problem) -> tuple[float, float]:
-    lower, upper = smooth(p), LeastSquares(p.pairs[0])
-    theta = torch.tensor([np.log(p.start())])
-    x, error = torch.zeros_like(p.pairs[0]), float(p.pairs[0].norm())
-    learner = MAID(lower, upper, eps=0.03 * error, delta=0.03 * error, beta=1 / (0.01 * error**2))
-    found = learner.run(theta, x, max_iter=15, tol=1e-3 * error**2, max_lower_steps=1500)
+    lower, truth, theta = smooth(p), p.pairs[0], torch.tensor([np.log(p.start())])
+    zero = torch.zeros_like(truth)
+    rough = descend(lower, zero, theta, 1e-3 * float(lower.grad_x(zero, theta).norm()), 1000)
+    unit = float((rough.x - truth).square().sum((1, 2)).mean())  # so that f starts at 1
+    eps, delta = 0.03 * float(truth.norm()), 0.03 / unit**0.5
+    learner = MAID(lower, (2 / unit) * LeastSquares(truth), eps=eps, delta=delta, beta=10.0)
+    found = learner.run(theta, rough.x, max_iter=20, tol=1e-2, max_lower_steps=3000)
+    found.lower_steps += rough.steps
     return float(found.theta.exp()), 2 * (found.lower_steps + found.cg_steps) / STEPS
 
 

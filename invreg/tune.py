@@ -18,6 +18,7 @@ from invreg.progress import Clock
 from invreg.recipes import RECIPES
 from invreg.recipes.tv import first_weight
 from invreg.solvers import MAID, Choice, Variational, gcv, lcurve, sure
+from invreg.solvers.bilevel import descend
 
 if TYPE_CHECKING:  # pydantic comes with it
     from invreg.recipes.config import Config
@@ -26,9 +27,10 @@ Method = Literal["discrepancy", "gcv", "sure", "lcurve", "maid"]
 METHODS: tuple[Method, ...] = ("discrepancy", "gcv", "sure", "lcurve", "maid")
 TRIAL_ITER, TRIAL_TOL = 300, 2e-3  # of the recipe's own solver, for the trials
 SPAN = 100.0  # of the weights that the L-curve looks at, on both sides of the start
-# of learning: the smoothing next to the largest value, the ridge next to |A|^2, and the slope of the relative squared
-# error in log lambda below which nothing is gained
-SMOOTHING, RIDGE, FLAT = 1e-2, 1e-3, 1e-4
+# of learning: the smoothing next to the largest value, the ridge next to |A|^2; the slope of the squared error in log
+# lambda, next to that at the start, below which nothing is gained; the gradient of the first solve, next to
+# its start; steps of the lower problem
+SMOOTHING, RIDGE, FLAT, EASY, LEARN_STEPS = 1e-2, 1e-3, 1e-2, 1e-3, 20_000
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def _chosen(config: "Config", row: Row, method: Method) -> Tuned:
         y = measurements.reshape(-1, *row.y.shape[1:])
         found = RECIPES[config.recipe].run(row.A, y, _with(config, weight), row.std.expand(len(y)), _silent)
         x = found.x.reshape(*measurements.shape[:-2], *found.x.shape[1:])
-        return Result(x, found.status, 0, [], None)  # type: ignore[arg-type]
+        ended = torch.tensor(found.status == "converged").expand(x.shape[:-2])
+        return Result(x, found.status, 0, [], None, ended, torch.zeros(x.shape[:-2]))  # type: ignore[arg-type]
 
     if method == "gcv":
         choice = gcv(solve_at, row.A, row.y, start)
@@ -166,20 +169,29 @@ def _learned(rows: list[Row]) -> list[Tuned]:
         return SmoothTV(shape, theta[0].exp(), SMOOTHING * peak)
 
     lower = Variational(LeastSquares(torch.cat([row.y for row in rows])) @ A, prior, ridge=RIDGE * A.norm() ** 2)
-    start = math.log(first_weight(A, torch.cat([row.std for row in rows]).clamp(min=1e-12)))
-    eps = 0.03 * size**0.5
-    learner = MAID(lower, (1 / size) * LeastSquares(truth), eps=eps, delta=1e-3 / size**0.5, beta=100.0)
-    found = learner.run(truth.new_tensor([start]), torch.zeros_like(truth), max_iter=20, tol=FLAT, max_lower_steps=4000)
+    start = truth.new_tensor([math.log(first_weight(A, torch.cat([row.std for row in rows]).clamp(min=1e-12)))])
+    zero = torch.zeros_like(truth)
+    rough = descend(lower, zero, start, EASY * float(lower.grad_x(zero, start).norm()), LEARN_STEPS)
+    unit = max(float((rough.x - truth).square().sum((1, 2)).mean()), 1e-12 * size)
+    upper = (2 / unit) * LeastSquares(truth)  # 1 at the start
+    learner = MAID(lower, upper, eps=0.03 * size**0.5, delta=0.03 / unit**0.5, beta=10.0)
+    found = learner.run(start, rough.x, max_iter=20, tol=FLAT, max_lower_steps=LEARN_STEPS)
     if not math.isfinite(float(found.theta)) or found.status == "nonfinite":
         raise InputError(f"{first.file}: learning broke down at what is no finite number; check the measurement")
     weight = float(found.theta.exp())
-    error = math.sqrt(2 * learner.value(found.x))
+    error = math.sqrt(learner.value(found.x) * unit / size)
     reason = (
         f"learned from {len(rows)} truth{'s' * (len(rows) > 1)} in {len(found.history)} steps ({found.status}): the "
         f"relative error of the image is {error:.3g}"
     )
     trials = [
-        {"weight": float(r["theta"].exp()), "error": math.sqrt(2 * r["upper"]), "slope": r["gradient"], "eps": r["eps"]}
+        {
+            "weight": float(r["theta"].exp()),
+            "error": math.sqrt(r["upper"] * unit / size),
+            "slope": r["gradient"],
+            "eps": r["eps"],
+            "lower_steps": r["lower_steps"],
+        }
         for r in found.history
     ]
     return [Tuned(row.file, row.number, weight, reason, trials) for row in rows]

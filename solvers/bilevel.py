@@ -14,13 +14,19 @@ from torch import Tensor
 
 from invreg.core import Functional
 
+SENSITIVE = 1e-2  # relative residual of the system that estimates a sensitivity
+
 
 class Bounds(NamedTuple):
-    """|J| and the Lipschitz constants in x of J = d/dtheta d/dx h and of the inverse Hessian, at (x, theta)."""
+    """What holds within eps of x: |H^-1 J| <= sensitivity, and Lipschitz constants in x of H and J.
 
-    jacobian: float
+    H = d2/dx2 h, J = d/dtheta d/dx h; a sensitivity of |J| / mu always holds. cg_steps: what finding them took.
+    """
+
+    sensitivity: float
+    hessian_lipschitz: float
     jacobian_lipschitz: float
-    inverse_lipschitz: float
+    cg_steps: int = 0
 
 
 class BilevelLower(Protocol):
@@ -33,7 +39,8 @@ class BilevelLower(Protocol):
 
     def mu(self, theta: Tensor) -> float: ...
     def L(self, theta: Tensor) -> float: ...
-    def bounds(self, x: Tensor, theta: Tensor) -> Bounds: ...
+    def bounds(self, x: Tensor, theta: Tensor, q: Tensor, eps: float) -> Bounds:
+        """Those of H and J need to hold along q only."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,9 @@ class Variational:
 
     likelihood: convex with a gradient and `lipschitz`. prior(theta): a convex functional with a `grad` that autograd
     can follow in x and theta, and `lipschitz`. strength: of the likelihood's convexity, such as 1 of a denoiser's,
-    >= 0; strength + ridge must be > 0 (ValueError). The bounds are estimates: |J| by power iteration, the Lipschitz
-    constants by one random displacement.
+    >= 0; strength + ridge must be > 0 (ValueError). The bounds are estimates: the sensitivity of one parameter is
+    solved for, that of several is |J| / mu by power iteration; the Lipschitz constants are what one random displacement
+    of length eps shows.
     """
 
     likelihood: Functional
@@ -87,24 +95,30 @@ class Variational:
         (found,) = torch.autograd.grad(back, v, u)
         return found
 
-    def bounds(self, x: Tensor, theta: Tensor) -> Bounds:
+    def bounds(self, x: Tensor, theta: Tensor, q: Tensor, eps: float) -> Bounds:
         generator = torch.Generator(x.device).manual_seed(0)
-        v = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        v = v / v.norm()
-        jacobian = 0.0
-        for _ in range(5):
-            u = self.mixed_vjp(x, theta, v)
-            jacobian = float(u.norm())
-            if jacobian == 0:
-                break
-            v = self._jvp(x, theta, u / jacobian)
-            v = v / v.norm().clamp(min=1e-300)
         d = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        d = d * (1e-3 * x.norm().clamp(min=1e-12) / d.norm())
-        change_J = self.mixed_vjp(x + d, theta, v) - self.mixed_vjp(x, theta, v)
-        change_H = self.hvp(x + d, theta, v) - self.hvp(x, theta, v)
-        size = float(d.norm())
-        return Bounds(jacobian, float(change_J.norm()) / size, float(change_H.norm()) / size / self.mu(theta) ** 2)
+        d, along = d * (eps / d.norm()), eps * float(q.norm().clamp(min=1e-300))
+        hessian = float((self.hvp(x + d, theta, q) - self.hvp(x, theta, q)).norm()) / along
+        jacobian = float((self.mixed_vjp(x + d, theta, q) - self.mixed_vjp(x, theta, q)).norm()) / along
+        if len(theta) == 1:
+            Ju = self._jvp(x, theta, torch.ones_like(theta))
+            moved = conjugate_gradients(
+                lambda v: self.hvp(x, theta, v), Ju, SENSITIVE * float(Ju.norm()), torch.zeros_like(x), x.numel()
+            )
+            return Bounds(float(moved.x.norm()), hessian, jacobian, moved.steps)
+        return Bounds(self._jacobian(x, theta, d) / self.mu(theta), hessian, jacobian)
+
+    def _jacobian(self, x: Tensor, theta: Tensor, v: Tensor) -> float:
+        """|J| by power iteration from v."""
+        norm = 0.0
+        for _ in range(5):
+            u = self.mixed_vjp(x, theta, v / v.norm())
+            norm = float(u.norm())
+            if norm == 0:
+                break
+            v = self._jvp(x, theta, u / norm)
+        return norm
 
 
 def items(x: Tensor, upper: Functional) -> int:

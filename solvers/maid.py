@@ -18,7 +18,8 @@ FAILURES = 10  # steps one after another without one that is accepted, until it 
 class MAIDState(NamedTuple):
     """theta and x within eps of its lower solution; q, the last linear solution; accuracies, step, backtracks.
 
-    z, omega: the hypergradient at theta and the bound on its error. lower_steps, cg_steps: work so far.
+    z, omega: the hypergradient at theta and the bound on its error. left: steps of the lower problem that may still
+    be made; none are where a solve was cut short, whose x is not within eps. lower_steps, cg_steps: work so far.
     """
 
     theta: Tensor
@@ -29,6 +30,7 @@ class MAIDState(NamedTuple):
     beta: float
     backtracks: int
     z: Tensor
+    left: int
     omega: float = math.inf
     lower_steps: int = 0
     cg_steps: int = 0
@@ -46,7 +48,8 @@ class MAID:
     which spares half of its smoothness in the descent test. eps, delta: first accuracies of the lower problem,
     |x - x(theta)| <= eps, and of the linear system. beta: first step. eta (least descent), rho (backtracking), tau
     (tightening) and nu (relaxing of the accuracies), backtracks: as in the paper's scripts; `rounds` of tightening a
-    step. omega, and so the descent, is certain where the bounds of `lower` are. Source: Salehi, Mukherjee, Roberts,
+    step. omega, and so the descent, is certain where the bounds of `lower` are; its form is sharper than the paper's,
+    which has |J| / mu and the Lipschitz constant of H^-1. Source: Salehi, Mukherjee, Roberts,
     Ehrhardt, "An adaptively inexact first-order method for bilevel optimization", arXiv 2308.10098.
     """
 
@@ -62,7 +65,6 @@ class MAID:
     nu: float = 1.05
     backtracks: int = 10
     rounds: int = 3
-    max_lower: int = 10_000
     smooth: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class MAID:
         *,
         max_iter: int = 100,
         tol: float = 0.0,
-        max_lower_steps: float = math.inf,
+        max_lower_steps: int = 100_000,
         callback: Callable[[dict[str, Any]], object] | None = None,
     ) -> Learned:
         """Learn from theta (p,), with the first lower solve started at x (n, *image).
@@ -89,11 +91,11 @@ class MAID:
         and the accuracies before the step that it tells of.
         """
         zero = torch.zeros_like(theta)
-        s = MAIDState(theta, x, None, self.eps, self.delta, self.beta, self.backtracks, zero)
+        s = MAIDState(theta, x, None, self.eps, self.delta, self.beta, self.backtracks, zero, max_lower_steps)
         s = self._solve(s)
         history: list[dict[str, Any]] = []
         status, failures = "max_iter", 0
-        while len(history) < max_iter and s.lower_steps < max_lower_steps and status == "max_iter":
+        while len(history) < max_iter and s.left > 0 and status == "max_iter":
             s, ahead = self._step(s, tol)
             row = {"iter": len(history) + 1, "theta": s.theta, "z": s.z, "upper": self.value(s.x)}
             row |= {
@@ -129,12 +131,12 @@ class MAID:
             max(100, slope.numel()),
         )
         z = -self.lower.mixed_vjp(s.x, s.theta, solved.x)
-        J, L_J, L_inverse = self.lower.bounds(s.x, s.theta)
-        mu, smooth, size = self.lower.mu(s.theta), self._smooth(s.x), float(slope.norm())
-        c = smooth * J / mu + L_inverse * size * J + L_J / mu * size
+        # z - grad f = (J - J*)^T q + J*^T H*^-1 (grad g* - grad g + residual + (H - H*) q), * at x(theta)
+        bounds, size = self.lower.bounds(s.x, s.theta, solved.x, s.eps), float(solved.x.norm())
+        moved = (self._smooth(s.x) + bounds.hessian_lipschitz * size) * s.eps
         # max keeps a first argument that is not a number
-        omega = c * s.eps + J / mu * max(solved.residual, s.delta) + L_J * smooth / mu * s.eps**2
-        return s._replace(z=z, omega=omega, q=solved.x, cg_steps=s.cg_steps + solved.steps)
+        omega = bounds.sensitivity * (moved + max(solved.residual, s.delta)) + bounds.jacobian_lipschitz * size * s.eps
+        return s._replace(z=z, omega=omega, q=solved.x, cg_steps=s.cg_steps + solved.steps + bounds.cg_steps)
 
     def value(self, x: Tensor) -> float:
         return float(self.upper(x).mean())
@@ -147,23 +149,29 @@ class MAID:
         """The state with a descent direction, and the one after the step along it (its `beta`), None if none is."""
         for _ in range(self.rounds):
             s = self.hypergradient(s)
-            while s.omega > (1 - self.eta) * s.size and s.size + s.omega > tol and s.eps > FINEST:
+            while s.omega > (1 - self.eta) * s.size and s.size + s.omega > tol and s.eps > FINEST and s.left > 0:
                 s = self.hypergradient(self._tightened(s))
-            if s.size + s.omega <= tol or not math.isfinite(s.size + s.omega) or s.eps <= FINEST:
+            if s.size + s.omega <= tol or not math.isfinite(s.size + s.omega) or s.eps <= FINEST or s.left == 0:
                 return s, None
             lowest = self._bound(s, -1)
+            blur = self._bound(s, 1) - lowest
             for i in range(s.backtracks):
                 step = s.beta * self.rho**i
+                if step * s.size * (s.size + s.omega) < blur:
+                    break  # so short a step gains, to first order, less than can be told at this accuracy
                 there = self._solve(s._replace(theta=s.theta - step * s.z, beta=step))
-                s = s._replace(lower_steps=there.lower_steps)
+                s = s._replace(lower_steps=there.lower_steps, left=there.left)
+                if s.left == 0:
+                    return s, None
                 if self._bound(there, 1) - lowest <= -self.eta * step * s.size**2:
                     return s, there
             s = self._tightened(s)._replace(backtracks=s.backtracks + 1)
         return s, None
 
     def _solve(self, s: MAIDState) -> MAIDState:
-        found = descend(self.lower, s.x, s.theta, s.eps * self.lower.mu(s.theta), self.max_lower)
-        return s._replace(x=found.x, lower_steps=s.lower_steps + found.steps)
+        found = descend(self.lower, s.x, s.theta, s.eps * self.lower.mu(s.theta), s.left)
+        x = found.x if math.isfinite(found.residual) else found.x * math.nan  # must not pass for a solution
+        return s._replace(x=x, lower_steps=s.lower_steps + found.steps, left=s.left - found.steps)
 
     def _tightened(self, s: MAIDState) -> MAIDState:
         return self._solve(s._replace(eps=self.tau * s.eps, delta=self.tau * s.delta))

@@ -35,7 +35,7 @@ class Quadratic:
         self.H, self.J, self.c = A.T @ A, A.T @ B, A.T @ b
         eigenvalues = torch.linalg.eigvalsh(self.H)
         self.low, self.high = float(eigenvalues[0]), float(eigenvalues[-1])
-        self.norm = float(torch.linalg.matrix_norm(self.J, 2))
+        self.norm = float(torch.linalg.matrix_norm(torch.linalg.solve(self.H, self.J), 2))
 
     def grad_x(self, x: Tensor, theta: Tensor) -> Tensor:
         return self.H @ x + self.J @ theta - self.c
@@ -52,7 +52,7 @@ class Quadratic:
     def L(self, theta: Tensor) -> float:
         return self.high
 
-    def bounds(self, x: Tensor, theta: Tensor) -> Bounds:
+    def bounds(self, x: Tensor, theta: Tensor, q: Tensor, eps: float) -> Bounds:
         return Bounds(self.norm, 0.0, 0.0)
 
     def solution(self, theta: Tensor) -> Tensor:
@@ -189,9 +189,9 @@ class Deblurring:
     def L(self, theta: Tensor) -> float:
         return float(1 + theta.exp())
 
-    def bounds(self, x: Tensor, theta: Tensor) -> Bounds:
-        weight = float(theta.exp())
-        return Bounds(weight * float(x.norm()), weight, 0.0)
+    def bounds(self, x: Tensor, theta: Tensor, q: Tensor, eps: float) -> Bounds:
+        weight = float(theta.exp())  # J = weight * x, mu = weight, H the same everywhere
+        return Bounds(float(x.norm()) + eps, 0.0, weight)
 
     def solution(self, theta: Tensor | float) -> Tensor:
         return self.times(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from invreg.core import External, Result, Space
+from invreg.core.solver import Status
 from invreg.solvers import gcv, lcurve, sure, tikhonov_influence
 from invreg.solvers.lcurve import curvature
 
@@ -45,8 +46,12 @@ def tikhonov(weight: float, y: Tensor) -> Tensor:
     return A.adjoint(y) / (S**2 + weight)
 
 
+def ended(x: Tensor, state: object, status: Status = "converged") -> Result:
+    return Result(x, status, 1, [], state, torch.tensor(status == "converged"), torch.tensor(1))
+
+
 def solved(weight: float, state: object, y: Tensor) -> Result:
-    return Result(tikhonov(weight, y), "converged", 1, [], state)
+    return ended(tikhonov(weight, y), state)
 
 
 def influence(weight: float) -> float:
@@ -150,7 +155,7 @@ def test_sure_of_a_soft_threshold_with_uneven_noise():
     ones = S / S  # an identity of A: s = 1
 
     def shrink(weight: float, state: object, y: Tensor) -> Result:
-        return Result(y.sign() * (y.abs() - weight).clamp(min=0) / S, "converged", 1, [], state)
+        return ended(y.sign() * (y.abs() - weight).clamp(min=0) / S, state)
 
     estimated, true = [], []
     for k in range(300):
@@ -186,7 +191,7 @@ def test_a_trial_that_breaks_off_ends_the_search(status):
 
     def broken(weight: float, state: object, y: Tensor) -> Result:
         calls.append(weight)
-        return Result(tikhonov(weight, y), status, 1, [], state)
+        return ended(tikhonov(weight, y), state, status)
 
     assert sure(broken, A, measured(0), NOISE, 0.1).result.status == status
     assert gcv(broken, A, measured(0), 0.1).result.status == status
@@ -202,7 +207,7 @@ def test_trials_go_on_from_the_nearest():
         else:
             assert state == "first"
         states[weight] = state
-        return Result(tikhonov(weight, y), "converged", 1, [], weight)
+        return ended(tikhonov(weight, y), weight)
 
     assert len(sure(solve_at, A, measured(0), NOISE, 10.0, state="first").trials) > 3
 
@@ -234,7 +239,7 @@ def curve(weight: float, y: Tensor) -> tuple[float, float]:
 
 def sharpest(y: Tensor) -> float:
     """The weight of largest curvature of (log |A x - y|^2, log |x|^2), by finite differences on a fine grid."""
-    t = np.linspace(math.log(1e-7), math.log(10), 4000)
+    t = np.linspace(math.log(1e-7), math.log(10), 1000)
     u, v = np.log(np.array([curve(math.exp(w), y) for w in t])).T
     du, dv = np.gradient(u, t), np.gradient(v, t)
     bend = (du * np.gradient(dv, t) - dv * np.gradient(du, t)) / (du**2 + dv**2) ** 1.5
@@ -246,7 +251,7 @@ def sharpest(y: Tensor) -> float:
 def test_lcurve_finds_the_sharpest_bend(seed):
     y = measured(seed)
     choice = lcurve(
-        lambda w, s: Result(tikhonov(w, y), "converged", 1, [], s),
+        lambda w, s: ended(tikhonov(w, y), s),
         lambda x: (float((A(x) - y).square().sum()), float(x.square().sum())),
         1e-7,
         10.0,
