@@ -7,6 +7,7 @@ from invreg.solvers.admm import ADMM
 from invreg.solvers.bilevel import BilevelLower, Bounds, Learned, Variational
 from invreg.solvers.black_box import search
 from invreg.solvers.choose import Choice, discrepancy
+from invreg.solvers.condat_vu import CondatVu
 from invreg.solvers.fista import FISTA
 from invreg.solvers.gcv import gcv
 from invreg.solvers.hoag import HOAG
@@ -34,6 +35,7 @@ __all__ = [
     "BilevelLower",
     "Bounds",
     "Choice",
+    "CondatVu",
     "GaussNewton",
     "Landweber",
     "Learned",

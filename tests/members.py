@@ -76,7 +76,7 @@ from invreg.priors import (
     SquaredL2,
     Through,
 )
-from invreg.solvers import ADMM, CG, CGLS, FISTA, LBFGS, PDHG, SPDHG, GaussNewton, Landweber, NewtonCG
+from invreg.solvers import ADMM, CG, CGLS, FISTA, LBFGS, PDHG, SPDHG, CondatVu, GaussNewton, Landweber, NewtonCG
 
 
 @dataclass(frozen=True)
@@ -654,6 +654,10 @@ def _admm(case: Method) -> Solver:
     return ADMM(_terms(case))
 
 
+def _condat_vu(case: Method) -> Solver:
+    return CondatVu(_terms(case))
+
+
 def _fista(case: Method) -> Solver:
     return FISTA([_terms(case)[0], *_terms(case)[2:]])
 
@@ -699,6 +703,8 @@ SOLVERS = [
     Method("ADMM, TV", _admm, _VIEWS, _ALL, 0.1 * _IMAGE),
     Method("ADMM, bounds", _admm, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     Method("ADMM, weights", _admm, _VIEWS, _WEIGHTS, 0.2 * uniform(8, 9, seed=6), low=0.0),
+    Method("CondatVu, TV", _condat_vu, _VIEWS, _ALL, 0.1 * _IMAGE),
+    Method("CondatVu, bounds", _condat_vu, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     Method("FISTA, bounds", _fista, _VIEWS, _ALL, 0 * _IMAGE, low=0.0, high=0.35),
     Method("SPDHG, TV", _spdhg, _VIEWS, _ALL, 0.1 * _IMAGE),
     Method("SPDHG, bounds", _spdhg, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),

@@ -17,7 +17,7 @@ from invreg.operators import (
     StudentT,
 )
 from invreg.priors import TV, Box, NonNegative
-from invreg.solvers import ADMM, CG, CGLS, FISTA, PDHG, SPDHG
+from invreg.solvers import ADMM, CG, CGLS, FISTA, PDHG, SPDHG, CondatVu
 
 Y = uniform(5, 4)
 FIT, A = LeastSquares(Y), Blur(uniform(3, 3), (5, 4))
@@ -26,6 +26,7 @@ CONVEX = {
     "PDHG": PDHG,
     "ADMM": ADMM,
     "FISTA": FISTA,
+    "CondatVu": CondatVu,
     "SPDHG": lambda terms: SPDHG(terms, torch.Generator()),
 }
 
