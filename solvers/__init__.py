@@ -12,7 +12,7 @@ from invreg.solvers.fista import FISTA
 from invreg.solvers.gcv import gcv
 from invreg.solvers.hoag import HOAG
 from invreg.solvers.influence import tikhonov_influence
-from invreg.solvers.krylov import CG, CGLS
+from invreg.solvers.krylov import CG, CGLS, LSQR
 from invreg.solvers.landweber import Landweber
 from invreg.solvers.lbfgs import LBFGS
 from invreg.solvers.lcurve import lcurve
@@ -29,6 +29,7 @@ __all__ = [
     "FISTA",
     "HOAG",
     "LBFGS",
+    "LSQR",
     "MAID",
     "PDHG",
     "SPDHG",
