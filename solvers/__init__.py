@@ -7,11 +7,12 @@ from invreg.solvers.admm import ADMM
 from invreg.solvers.bilevel import BilevelLower, Bounds, Learned, Variational
 from invreg.solvers.black_box import search
 from invreg.solvers.choose import Choice, discrepancy
+from invreg.solvers.condat_vu import CondatVu
 from invreg.solvers.fista import FISTA
 from invreg.solvers.gcv import gcv
 from invreg.solvers.hoag import HOAG
 from invreg.solvers.influence import tikhonov_influence
-from invreg.solvers.krylov import CG, CGLS
+from invreg.solvers.krylov import CG, CGLS, LSQR
 from invreg.solvers.landweber import Landweber
 from invreg.solvers.lbfgs import LBFGS
 from invreg.solvers.lcurve import lcurve
@@ -28,12 +29,14 @@ __all__ = [
     "FISTA",
     "HOAG",
     "LBFGS",
+    "LSQR",
     "MAID",
     "PDHG",
     "SPDHG",
     "BilevelLower",
     "Bounds",
     "Choice",
+    "CondatVu",
     "GaussNewton",
     "Landweber",
     "Learned",

@@ -127,6 +127,87 @@ class CGLS(Solver):
         }
 
 
+class LSQRState(NamedTuple):
+    """Estimate x; unit vectors u (its parts in the data and in the image) and v, alpha of the bidiagonalisation.
+
+    direction w, rho_bar and phi_bar: of the QR factorisation. slope: |A^T r - damping x|, and at the start.
+    """
+
+    x: Tensor
+    u: Tensor
+    u_image: Tensor
+    v: Tensor
+    alpha: Tensor
+    direction: Tensor
+    rho_bar: Tensor
+    phi_bar: Tensor
+    slope: Tensor
+    slope_start: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LSQR(Solver):
+    """min_x |A x - y|^2 + damping |x|^2 from x0 as `CGLS` does, by bidiagonalisation: steadier if A is ill-conditioned.
+
+    y (*batch, *codomain); `damping` >= 0, a number or (*batch,). Works on [A; sqrt(damping)] and [y; 0], so that any x0
+    leads to the same solution. The criterion `gradient` is |A^T r - damping x| over that of x0, r = y - A x, as the
+    recurrence gives it. Source: Paige and Saunders (1982).
+    """
+
+    A: Linear
+    y: Tensor
+    damping: Tensor | float = 0.0
+
+    def __post_init__(self) -> None:
+        refuse_nonlinear("LSQR", self.A, self.y)
+        refuse_damping("LSQR", self.damping)
+
+    def init(self, x0: Tensor) -> LSQRState:
+        n = len(self.A.domain.shape)
+        u, u_image, beta = self._unit(self.y - self.A(x0), -self._root(x0) * x0)
+        v = self.A.adjoint(u) + self._root(x0) * u_image
+        alpha = inner(v, v, n).sqrt()
+        v = over_batch(_inverse(alpha), v, n) * v
+        return LSQRState(x0, u, u_image, v, alpha, v, alpha, beta, alpha * beta, alpha * beta)
+
+    def step(self, s: LSQRState) -> LSQRState:
+        n, m = len(self.A.domain.shape), len(self.A.codomain.shape)
+        root = self._root(s.x)
+        u, u_image, beta = self._unit(
+            self.A(s.v) - over_batch(s.alpha, s.u, m) * s.u, root * s.v - over_batch(s.alpha, s.x, n) * s.u_image
+        )
+        v = self.A.adjoint(u) + root * u_image - over_batch(beta, s.v, n) * s.v
+        alpha = inner(v, v, n).sqrt()
+        v = over_batch(_inverse(alpha), v, n) * v
+        rho = torch.hypot(s.rho_bar, beta)
+        c, sine = s.rho_bar * _inverse(rho), beta * _inverse(rho)
+        x = s.x + over_batch(c * s.phi_bar * _inverse(rho), s.x, n) * s.direction
+        direction = v - over_batch(sine * alpha * _inverse(rho), v, n) * s.direction
+        phi_bar = sine * s.phi_bar
+        slope = phi_bar * alpha * c.abs()
+        return LSQRState(x, u, u_image, v, alpha, direction, -c * alpha, phi_bar, slope, s.slope_start)
+
+    def certificate(self, s: LSQRState) -> dict[str, Tensor]:
+        """`gradient` as above, and half the squared residual, with half the damping times |x|^2."""
+        return {
+            "gradient": torch.where(s.slope_start == 0, 0.0, s.slope / s.slope_start),
+            "objective": 0.5 * s.phi_bar.square(),
+        }
+
+    def _root(self, x: Tensor) -> Tensor | float:
+        return over_batch(torch.as_tensor(self.damping, dtype=torch.float64).sqrt(), x, len(self.A.domain.shape))
+
+    def _unit(self, data: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n, m = len(self.A.domain.shape), len(self.A.codomain.shape)
+        size = (inner(data, data, m) + inner(image, image, n)).sqrt()
+        return over_batch(_inverse(size), data, m) * data, over_batch(_inverse(size), image, n) * image, size
+
+
+def _inverse(size: Tensor) -> Tensor:
+    """1 / size, and 0 of a solved item of the batch, which stands still."""
+    return torch.where(size == 0, 0.0, 1 / size)
+
+
 def refuse_damping(who: str, damping: Tensor | float) -> None:
     """Raise ValueError unless the damping is finite and at least 0."""
     d = torch.as_tensor(damping, dtype=torch.float64)

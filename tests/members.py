@@ -76,7 +76,7 @@ from invreg.priors import (
     SquaredL2,
     Through,
 )
-from invreg.solvers import ADMM, CG, CGLS, FISTA, LBFGS, PDHG, SPDHG, GaussNewton, Landweber, NewtonCG
+from invreg.solvers import ADMM, CG, CGLS, FISTA, LBFGS, LSQR, PDHG, SPDHG, CondatVu, GaussNewton, Landweber, NewtonCG
 
 
 @dataclass(frozen=True)
@@ -654,6 +654,10 @@ def _admm(case: Method) -> Solver:
     return ADMM(_terms(case))
 
 
+def _condat_vu(case: Method) -> Solver:
+    return CondatVu(_terms(case))
+
+
 def _fista(case: Method) -> Solver:
     return FISTA([_terms(case)[0], *_terms(case)[2:]])
 
@@ -699,12 +703,17 @@ SOLVERS = [
     Method("ADMM, TV", _admm, _VIEWS, _ALL, 0.1 * _IMAGE),
     Method("ADMM, bounds", _admm, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     Method("ADMM, weights", _admm, _VIEWS, _WEIGHTS, 0.2 * uniform(8, 9, seed=6), low=0.0),
+    Method("CondatVu, TV", _condat_vu, _VIEWS, _ALL, 0.1 * _IMAGE),
+    Method("CondatVu, bounds", _condat_vu, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     Method("FISTA, bounds", _fista, _VIEWS, _ALL, 0 * _IMAGE, low=0.0, high=0.35),
     Method("SPDHG, TV", _spdhg, _VIEWS, _ALL, 0.1 * _IMAGE),
     Method("SPDHG, bounds", _spdhg, _VIEWS, _ALL, 0.3 * _IMAGE, low=0.0, high=0.35),
     # the ray transform's small singular values, squared, would take it too many steps
     Method("CG", _cg, uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=Blur(_KERNEL, (8, 9), "reflect")),
     Method("CGLS", lambda case: CGLS(case.A, case.y), _VIEWS, _ALL, 0 * _IMAGE, lacks=_NO_GAP),
+    # on the ray transform, of singular values 1e-4 and 1e-9, LSQR goes below what L-BFGS-B finds
+    Method("LSQR", lambda case: LSQR(case.A, case.y), uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP,
+           A=Blur(_KERNEL, (8, 9), "reflect")),
     Method("GaussNewton", lambda case: GaussNewton([_smooth(case)]), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE,
            lacks=_NO_GAP, A=_SHARP),
     Method("NewtonCG", lambda case: NewtonCG([_smooth(case)]), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE,

@@ -17,7 +17,7 @@ from invreg.operators import (
     StudentT,
 )
 from invreg.priors import TV, Box, NonNegative
-from invreg.solvers import ADMM, CG, CGLS, FISTA, PDHG, SPDHG
+from invreg.solvers import ADMM, CG, CGLS, FISTA, LSQR, PDHG, SPDHG, CondatVu
 
 Y = uniform(5, 4)
 FIT, A = LeastSquares(Y), Blur(uniform(3, 3), (5, 4))
@@ -26,6 +26,7 @@ CONVEX = {
     "PDHG": PDHG,
     "ADMM": ADMM,
     "FISTA": FISTA,
+    "CondatVu": CondatVu,
     "SPDHG": lambda terms: SPDHG(terms, torch.Generator()),
 }
 
@@ -174,7 +175,8 @@ def test_least_squares_by_krylov_methods_refuse_in_words():
         CG(Blur(torch.ones(2, 1), (6, 4), "valid"), Y)
 
 
+@pytest.mark.parametrize("method", [CGLS, LSQR])
 @pytest.mark.parametrize("damping", [-1.0, math.nan, math.inf])
-def test_a_damping_that_is_negative_or_no_number_is_refused(damping):
-    with pytest.raises(ValueError, match=r"CGLS takes a finite damping >= 0; got"):
-        CGLS(A, Y, damping)
+def test_a_damping_that_is_negative_or_no_number_is_refused(method, damping):
+    with pytest.raises(ValueError, match=rf"{method.__name__} takes a finite damping >= 0; got"):
+        method(A, Y, damping)
