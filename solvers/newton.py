@@ -27,7 +27,7 @@ def _derivative(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
     """f'(x) v."""
     with warnings.catch_warnings():  # torch's own, on its first forward derivative
         warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
-        return torch.func.jvp(f, (x,), (v,))[1]  # type: ignore[no-any-return]
+        return torch.func.jvp(f, (x,), (v,))[1]
 
 
 @dataclass(frozen=True, eq=False)
