@@ -181,4 +181,4 @@ class Fields:
     def inject(self, u: Tensor, v: Tensor) -> Tensor:
         """u + the values v (batch, shot, receiver) at the receivers, of which some may share a node."""
         place = self.s.receivers[:, 0] * u.shape[-1] + self.s.receivers[:, 1]
-        return u.flatten(-2).index_add(-1, place, v).unflatten(-1, u.shape[-2:])
+        return u.flatten(-2).index_add(-1, place, v).reshape(u.shape)

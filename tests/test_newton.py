@@ -118,6 +118,20 @@ def test_items_at_their_minimum_and_items_far_from_it_share_a_batch():
         torch.testing.assert_close(result.x, torch.ones_like(x0), rtol=0, atol=1e-8)
 
 
+def test_small_gradients_of_large_unknowns_reach_the_criterion():
+    """Velocities near 2000 in float32, where x - gradient would round to x: the criterion is that of the gradient."""
+    x0, weight = torch.linspace(1990, 2010, 20).reshape(4, 5), 1e-6
+    solver = LBFGS([weight * LeastSquares(torch.full((4, 5), 2000.0))], low=1500.0, high=4500.0, first=5.0)
+    start = solver.init(x0)
+    norm = weight * float((x0 - 2000).double().norm())
+    assert float(start.norm_start) == pytest.approx(norm, rel=1e-6)
+    closer = solver.init(2000 + 0.25 * (x0 - 2000))._replace(norm_start=start.norm_start)
+    assert float(solver.certificate(closer)["gradient"]) == pytest.approx(0.25, rel=1e-3)
+    result = solve(solver, x0, max_iter=20, tol=1e-3, every=1)
+    assert result.status == "converged"
+    torch.testing.assert_close(result.x, torch.full_like(x0, 2000.0), rtol=0, atol=0.02)
+
+
 @pytest.mark.parametrize("method", [GaussNewton, NewtonCG, LBFGS])
 def test_terms_without_a_gradient_are_refused_in_words(method):
     x0 = torch.zeros(4, 5, dtype=torch.float64)
