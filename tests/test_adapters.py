@@ -181,7 +181,7 @@ def test_functionals_become_denoisers_of_their_most_probable_image(dinv):
     pnp = deepinv.optim.PnP(dinv.to_denoiser(Box(0.0, 0.4)))
     torch.testing.assert_close(pnp.prox(x, 0.1, gamma=3.0), x.clamp(0, 0.4))
     with pytest.raises(TypeError, match="no closed-form proximal map"):
-        dinv.to_denoiser(TV((6, 5)))(x, 0.1)
+        dinv.to_denoiser(LeastSquares(torch.zeros(2, 6, 5), ndim=3) @ Gradient((6, 5)))(x, 0.1)
 
 
 # deepinv: likelihoods

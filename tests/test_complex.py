@@ -132,7 +132,7 @@ def test_proximal_maps_have_gradients_for_unrolled_solvers():
 
 def test_no_imaginary_part_is_lost_without_a_word(tmp_path):
     x = normal(4, 5)
-    with pytest.raises(ShapeError, match=r"Gradient.* takes real floating-point .*got torch.complex128"):
+    with pytest.raises(ShapeError, match=r"Jacobian.* takes real floating-point .*got torch.complex128"):
         TV((4, 5))(x)
     with pytest.raises(TypeError, match=r"writes real images, x is torch.complex128.*x\.abs\(\)"):
         Result(x, "converged", 1, [], None, torch.tensor(True), torch.tensor(1)).save(tmp_path / "x.tif")

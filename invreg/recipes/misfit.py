@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 BAND = (0.25, 1.0)
 
 
-def sobolev(y: Tensor, s: float) -> Sobolev:
+def sobolev(y: Tensor, s: float, std: Tensor | None = None) -> Sobolev:
     """Of line integrals (row, angle, detector), with frequencies in radians per bin and weights of mean 1."""
-    return Sobolev(y, s, length=float(y.shape[-1]), boundary="cosine", axes=-1, normalise=True)
+    return Sobolev(y, s, length=float(y.shape[-1]), boundary="cosine", axes=-1, normalise=True, std=std)
 
 
 def order_of(config: "Config", residual: Tensor | None, y: Tensor) -> Order | None:

@@ -47,8 +47,8 @@ class Problem:
     def solver(self, weight: float, rows: slice = slice(None)) -> PDHG:
         return PDHG([self.misfit(self.y[rows]) @ self.A, weight * self.prior(rows), NonNegative()])
 
-    def misfit(self, y: Tensor) -> Likelihood:
-        return LeastSquares(y) if self.order is None else sobolev(y, self.order.s)
+    def misfit(self, y: Tensor, std: Tensor | None = None) -> Likelihood:
+        return LeastSquares(y, std=std) if self.order is None else sobolev(y, self.order.s, std)
 
     def solve(
         self, weight: float, x0: Tensor, state: Any, limits: tuple[int, float], report: Progress, rows: slice
@@ -60,21 +60,26 @@ class Problem:
     def choose(self, x0: Tensor, start: float, report: Progress, state: Any = None) -> tuple[Choice, slice]:
         """The weight by the discrepancy principle, from the middle one of the rows that show something.
 
-        The residual's target is the noise and the error of the grid together.
+        The residual, in the norm of the misfit, has the noise and the error of the grid together as its target.
         """
         strength = self.y.square().mean((1, 2))
         rows_seen = (~(strength < 0.01 * strength.max())).nonzero()[:, 0]
         first = int(rows_seen[(len(rows_seen) - 1) // 2])
         rows = slice(first, first + 1)
 
+        f = self.misfit(self.y[rows], self.std[rows])
+        half = 0.5 * self.y[rows].numel()
+
         def residual(x: Tensor) -> float:
-            return float((self.A(x) - self.y[rows]).square().mean(dtype=torch.float64).sqrt())
+            return math.sqrt(float(f(self.A(x))) / half)
 
         def at(weight: float, state: Any) -> Result:
             return self.solve(weight, x0, state, (TRIAL_ITER, TRIAL_TOL), report, rows)
 
         grid = GRID_ERROR / max(self.A.domain.shape) * float(self.y[rows].square().mean().sqrt())
-        target = math.hypot(float(self.std[rows].square().mean().sqrt()), grid)
+        expected = f.expected()
+        assert expected is not None  # its standard deviation is given
+        target = math.hypot(math.sqrt(float(expected) / half), grid)
         return discrepancy(at, residual, target, start, state=state), rows
 
     def start(self, choice: Choice, x0: Tensor) -> PDHGState:
