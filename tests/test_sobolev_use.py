@@ -118,13 +118,14 @@ def run(capsys, scan: Path, out: Path, *flags: object) -> tuple[dict, np.ndarray
 
 def test_reconstruct_with_the_colour_of_blue_noise(tmp_path, capsys):
     scan = write_scan(tmp_path / "scan.npz", -0.7, rows=2)
-    short = ("--set", "solver.max_iter=300", "--set", "solver.tol=0.01")
+    # of one weight: where the noise is blue the discrepancy hardly tells weights apart
+    short = ("--lambda", "3e-4", "--set", "solver.max_iter=300", "--set", "solver.tol=0.01")
     plain, first = run(capsys, scan, tmp_path / "plain", *short)
     auto, second = run(capsys, scan, tmp_path / "auto", "--misfit", "sobolev", "--set", "compute.batch=1", *short)
     assert plain["misfit"] is None and auto["misfit"]["s"] == pytest.approx(-0.7, abs=0.3)
     assert "from the spectrum of a least-squares residual" in auto["misfit"]["reason"]
     errors = [np.linalg.norm(image - truth()[:2]) for image in (first, second)]
-    assert errors[1] < errors[0]
+    assert errors[1] < 0.95 * errors[0]
     recipe = (tmp_path / "auto" / "recipe.toml").read_text()
     assert tomllib.loads(recipe)["misfit"] == {"kind": "sobolev", "s": "auto"}
     assert f"chosen: {auto['misfit']['s']!r}" in recipe
