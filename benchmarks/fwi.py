@@ -12,10 +12,10 @@ deviation, and velocities linear in depth, right and too slow.
 
 The misfit is that of H^s along time, with the cosine basis. Frequencies count in units of that of the wavelet and
 alpha = 0.1^2: the band of the wavelet is above the cross-over, so that the weights are those of the homogeneous norm.
-Data misfit: |traces - measured| / |measured|, whatever s. Model error: root mean square (m/s) of the difference to the
-true model, smoothed by a Gaussian of a quarter of the wavelength at 2000 m/s, since no finer detail is in the traces. The
-unknown is averaged by a Gaussian of a sixth of that wavelength. A run is said to have converged where the data misfit is
-below 5 % and the model error less than half of that of its start.
+Data misfit: |traces - measured| / |measured|, whatever s. Model error: root mean square (m/s) of the difference to
+the true model, smoothed by a Gaussian of a quarter of the wavelength at 2000 m/s, since no finer detail is in the
+traces. The unknown is averaged by a Gaussian of a sixth of that wavelength. A run is said to have converged where the
+data misfit is below 5 % and the model error less than half of that of its start.
 """
 
 import argparse
