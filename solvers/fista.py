@@ -11,6 +11,7 @@ from invreg.core import Functional, Precomposed, Solver, convex_terms, inner, ov
 from invreg.solvers.gap import descent_step, duality_gap, on_image
 
 TRIALS = 60  # at most so many doublings of the constant within a step
+SHRINK = 0.9  # of a constant that was found by backtracking, before the next step tries it
 
 
 class FISTAState(NamedTuple):
@@ -70,20 +71,26 @@ class FISTA(Solver):
         return FISTAState(x0, x0, one, torch.where(curvature > 0, curvature, one))
 
     def step(self, s: FISTAState) -> FISTAState:
-        n, grad = self.ndim, self._grad(s.z)
-        L = s.L
-        x = self._proximal(s.z, grad, L)
+        n, z, L = self.ndim, s.z, s.L
         if self.constant is None:
-            value = self._value(s.z)
+            value = self._value(z)
+            outside = ~value.isfinite()  # the momentum left the domain of a term, a logarithm's say
+            if bool(outside.any()):
+                z = torch.where(over_batch(outside, z, n) > 0, s.x, z)
+                value = self._value(z)
+            L = L * SHRINK
+        grad = self._grad(z)
+        x = self._proximal(z, grad, L)
+        if self.constant is None:
             for _ in range(TRIALS):
-                d = x - s.z
+                d = x - z
                 above = self._value(x) - value - inner(grad, d, n) - 0.5 * L * inner(d, d, n)
                 steep = ~(above <= 10 * torch.finfo(x.dtype).eps * value.abs())
                 if not bool(steep.any()):
                     break
                 L = torch.where(steep, 2 * L, L)
-                x = self._proximal(s.z, grad, L)
-        uphill = inner(s.z - x, x - s.x, n) > 0
+                x = self._proximal(z, grad, L)
+        uphill = inner(z - x, x - s.x, n) > 0
         t = torch.where(uphill, 1.0, s.t)
         after = 0.5 * (1 + (1 + 4 * t.square()).sqrt())
         momentum = torch.where(uphill, 0.0, (t - 1) / after)

@@ -14,7 +14,6 @@ from invreg.solvers import FISTA, SPDHG, CondatVu
 F64 = torch.float64
 
 
-@pytest.mark.xfail(strict=True, reason="FISTA stalls here: gap 0.52 after 5000 steps; cause not yet found")
 def test_fista_finds_its_constant_by_backtracking():
     """Emission without a background, whose gradient has no Lipschitz constant, on a positive matrix."""
     A = Dense(12, 6)
