@@ -76,7 +76,7 @@ class FISTA(Solver):
             value = self._value(z)
             outside = ~value.isfinite()  # the momentum left the domain of a term, a logarithm's say
             if bool(outside.any()):
-                z = torch.where(over_batch(outside, z, n) > 0, s.x, z)
+                z = torch.where(outside.reshape(*outside.shape, *(1,) * n), s.x, z)
                 value = self._value(z)
             L = L * SHRINK
         grad = self._grad(z)
