@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Linear, Precomposed, Solver, convex_terms, inner, over_batch
+from invreg.core import Functional, Linear, Precomposed, Solver, inner, over_batch, taken_apart
 from invreg.solvers.gap import descent_step, duality_gap, on_image
 from invreg.solvers.krylov import CG
 
@@ -70,19 +70,12 @@ class ADMM(Solver):
     split: tuple[Precomposed, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = convex_terms("ADMM", self.objective)
-        blocks = [t for t in terms if isinstance(t, Precomposed)]
-        simple = [t for t in terms if not isinstance(t, Precomposed)]
-        free = [t for t in simple if not t.quadratic]
-        if len(free) > 1 or not blocks:
-            raise TypeError(
-                "ADMM takes at least one term f @ K and at most one term without that is not quadratic; got "
-                + ", ".join(t.name for t in terms)
-            )
-        blocks += [on_image(t, blocks[0].K.domain) for t in simple]
+        terms, found, own, g = taken_apart("ADMM", self.objective, lambda t: t.quadratic, " that is not quadratic")
+        own += () if g is None else (g,)
+        blocks = [*found, *(on_image(t, found[0].K.domain) for t in own)]
         for name, value in {
             "objective": terms,
-            "g": free[0] if free else None,
+            "g": g,
             "quadratic": tuple(t for t in blocks if t.quadratic),
             "split": tuple(t for t in blocks if not t.quadratic),  # g is the last
         }.items():

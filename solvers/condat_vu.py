@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Precomposed, Solver, convex_terms, inner, over_batch
+from invreg.core import Functional, Precomposed, Solver, inner, over_batch, taken_apart
 from invreg.solvers.gap import descent_step, duality_gap, on_image
 
 EPOCH = 10  # steps before the first estimate of the step sizes; the next ones come after twice as many each
@@ -51,23 +51,19 @@ class CondatVu(Solver):
     norms: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = convex_terms("CondatVu", self.objective)
-        constants = [_constant(t) for t in terms]
-        mapped = [t for t in terms if isinstance(t, Precomposed)]
-        free = [t for t, c in zip(terms, constants, strict=True) if c is None and not isinstance(t, Precomposed)]
-        if len(free) > 1 or not mapped:
-            raise TypeError(
-                "CondatVu takes at least one term f @ K and at most one term without that has no Lipschitz gradient; "
-                "got " + ", ".join(t.name for t in terms)
-            )
-        smooth = [t for t, c in zip(terms, constants, strict=True) if c is not None]
-        blocks = tuple(t for t, c in zip(terms, constants, strict=True) if c is None and isinstance(t, Precomposed))
+        terms, mapped, own, g = taken_apart(
+            "CondatVu", self.objective, lambda t: _constant(t) is not None, " that has no Lipschitz gradient"
+        )
+        constants = [_constant(t) for t in mapped]
+        smooth = [t for t, c in zip(mapped, constants, strict=True) if c is not None]
+        smooth += [on_image(t, mapped[0].K.domain) for t in own]
+        blocks = tuple(t for t, c in zip(mapped, constants, strict=True) if c is None)
         for name, value in {
             "objective": terms,
-            "g": free[0] if free else None,
-            "smooth": tuple(t if isinstance(t, Precomposed) else on_image(t, mapped[0].K.domain) for t in smooth),
+            "g": g,
+            "smooth": tuple(smooth),
             "blocks": blocks,
-            "constant": sum(c for c in constants if c is not None),
+            "constant": sum(t.lipschitz() for t in smooth),
             "norms": tuple(t.K.norm() for t in blocks),  # type: ignore[operator]
         }.items():
             object.__setattr__(self, name, value)

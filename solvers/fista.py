@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Precomposed, Solver, convex_terms, inner, over_batch
+from invreg.core import Functional, Precomposed, Solver, inner, over_batch, taken_apart
 from invreg.solvers.gap import descent_step, duality_gap, on_image
 
 TRIALS = 60  # at most so many doublings of the constant within a step
@@ -40,23 +40,15 @@ class FISTA(Solver):
     constant: float | None = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = convex_terms("FISTA", self.objective)
-        blocks = [t for t in terms if isinstance(t, Precomposed)]
-        simple = [t for t in terms if not isinstance(t, Precomposed)]
-        free = [t for t in simple if not t.quadratic]
-        if len(free) > 1 or not blocks:
-            raise TypeError(
-                "FISTA takes at least one term f @ K and at most one term without that is not quadratic; got "
-                + ", ".join(t.name for t in terms)
-            )
-        blocks += [on_image(t, blocks[0].K.domain) for t in simple if t.quadratic]
+        terms, found, own, g = taken_apart("FISTA", self.objective, lambda t: t.quadratic, " that is not quadratic")
+        blocks = [*found, *(on_image(t, found[0].K.domain) for t in own)]
         try:
             constant = sum(t.lipschitz() for t in blocks)
         except TypeError:
             constant = None
         for name, value in {
             "objective": terms,
-            "g": free[0] if free else None,
+            "g": g,
             "smooth": tuple(blocks),
             "constant": constant,
         }.items():

@@ -14,37 +14,58 @@ def duality_gap(
 ) -> dict[str, Tensor]:
     """Relative gap, dual infeasibility and the objective sum_i f_i(K_i x) + g(x), each (*batch,), of x and duals u_i.
 
-    gap: (P(x) - D(u)) / |P(x)| with D the dual over the images of values up to 1.5 times those of x, so that
-    P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that; at least an infeasibility
-    above 0.1, as images no larger than an x close to zero bound nothing. infeasibility: the distance of
-    -sum K_i^T u_i from the domain of g*, over the sum of the norms of its terms. Raises TypeError where a term has
-    no conjugate.
+    gap: as `relative_gap` says, of the `dual_value`. Raises TypeError where a term has no conjugate.
+    """
+    back = [t.K.adjoint(u) for t, u in zip(blocks, duals, strict=True)]  # type: ignore[operator]
+    return relative_gap(
+        objective(x, blocks, g), *dual_value(x, blocks, duals, back, g), x, len(blocks[0].K.domain.shape)
+    )
+
+
+def objective(x: Tensor, blocks: Sequence[Precomposed], g: Functional | None) -> Tensor:
+    """sum_i f_i(K_i x) + g(x), (*batch,)."""
+    return torch.stack([t(x) for t in blocks] + ([] if g is None else [g(x)])).sum(0)
+
+
+def dual_value(
+    x: Tensor, blocks: Sequence[Precomposed], duals: Sequence[Tensor], back: Sequence[Tensor], g: Functional | None
+) -> tuple[Tensor, Tensor]:
+    """D(u) and the infeasibility of duals u_i with back = K_i^T u_i, each (*batch,).
+
+    D is the dual over the images of values up to 1.5 times those of x: it bounds the minimum wherever the minimiser
+    keeps to that. infeasibility: the distance of -sum K_i^T u_i from the domain of g*, over the sum of the norms of
+    its terms.
     """
     n = len(blocks[0].K.domain.shape)
-    bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
-    primal, dual = torch.zeros_like(bound), torch.zeros_like(bound)
-    slope, size = torch.zeros_like(x), torch.zeros_like(bound)
-    for t, u in zip(blocks, duals, strict=True):
-        primal = primal + t(x)
-        dual = dual - t.f.conj(u)
-        back = t.K.adjoint(u)  # type: ignore[operator]
-        slope = slope - back
-        size = size + inner(back, back, n).sqrt()
+    bound = _bound(x, n)
+    slope = -torch.stack(tuple(back)).sum(0)
+    size = torch.stack([inner(b, b, n).sqrt() for b in back]).sum(0)
+    dual = -torch.stack([t.f.conj(u) for t, u in zip(blocks, duals, strict=True)]).sum(0)
     if g is None:
         dual = dual - bound * slope.abs().flatten(-n).sum(-1, dtype=torch.float64)
         outside = slope
     else:
-        primal = primal + g(x)
         dual = dual - g.conj(slope, bound)
         # the proximal map of a vanishing step of g* is the projection onto the closure of its domain
         outside = slope - g.conj_prox(slope, 1e-6 * size / inner(x, x, n).sqrt().clamp(min=1e-300))
+    return dual, inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
+
+
+def relative_gap(primal: Tensor, dual: Tensor, infeasibility: Tensor, x: Tensor, n: int) -> dict[str, Tensor]:
+    """(P(x) - D(u)) / |P(x)|, at least an infeasibility above 0.1: an x close to zero bounds nothing.
+
+    It bounds the relative distance to the minimum as far as D does.
+    """
     gap = (primal - dual) / primal.abs().clamp(min=1e-300)
     # not yet inside a constraint of a block: no answer, but no breakdown either
-    gap = torch.where(primal.isinf() & bound.isfinite(), math.inf, gap)
-    infeasibility = inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
+    gap = torch.where(primal.isinf() & _bound(x, n).isfinite(), math.inf, gap)
     # what is left of a small infeasibility is the projection's own
     gap = torch.where(infeasibility > 0.1, torch.maximum(gap, infeasibility), gap)
     return {"gap": gap, "infeasibility": infeasibility, "objective": primal}
+
+
+def _bound(x: Tensor, n: int) -> Tensor:
+    return 1.5 * x.abs().flatten(-n).amax(-1).double()
 
 
 def descent_step(terms: Sequence[Precomposed], x0: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Precomposed, Solver, convex_terms, inner, over_batch
+from invreg.core import Functional, Precomposed, Solver, inner, over_batch, taken_apart
+from invreg.solvers.gap import dual_value, objective, relative_gap
 
 EPOCH = 10  # steps before the first estimate of the step sizes; the next ones come after twice as many each
 INNER = 10  # steps of the inner dual problem in each step
@@ -60,17 +61,10 @@ class PDHG(Solver):
     inner: tuple[bool, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = convex_terms("PDHG", self.objective)
-        blocks = tuple(t for t in terms if isinstance(t, Precomposed))
-        simple = [t for t in terms if not isinstance(t, Precomposed)]
-        if len(simple) > 1 or not blocks:
-            raise TypeError(
-                "PDHG takes at least one term f @ K and at most one term without; got "
-                + ", ".join(t.name for t in terms)
-            )
+        terms, blocks, _, g = taken_apart("PDHG", self.objective)
         local = tuple(bool(t.K.local) for t in blocks)
         object.__setattr__(self, "objective", terms)
-        object.__setattr__(self, "g", simple[0] if simple else None)
+        object.__setattr__(self, "g", g)
         object.__setattr__(self, "blocks", blocks)
         object.__setattr__(self, "inner", tuple(k and not all(local) for k in local))
         # the norm is needed for the steps of every state, and costs tens of products: once, here
@@ -106,52 +100,28 @@ class PDHG(Solver):
     def certificate(self, s: PDHGState) -> dict[str, Tensor]:
         """Relative gap and dual infeasibility, and the objective, of the estimate and its duals.
 
-        gap: (P(x) - D(u)) / |P(x)| with D the dual over the images of values up to 1.5 times those of x, so that
-        P(x) - D bounds the distance to the minimum wherever the minimiser keeps to that. infeasibility: the
-        distance of -sum K_i^T u_i from the domain of g*, over the sum of the norms of its terms. The duals of the
-        inner terms are those of `s` or, where D is higher there, as POLISH steps towards feasibility leave them.
+        As `relative_gap` and `dual_value` say; the duals of the inner terms are those of `s` or, where D is higher
+        there, as POLISH steps towards feasibility leave them.
         """
-        n, x = self.ndim, s.x
-        primal = torch.stack([t(x) for t in self.blocks] + ([] if self.g is None else [self.g(x)])).sum(0)
-        bound = 1.5 * x.abs().flatten(-n).amax(-1).double()
-        back = tuple(t.K.adjoint(u) for t, u in zip(self.blocks, s.duals, strict=True))  # type: ignore[operator]
-        dual, infeasibility = self._dual(x, s.duals, back, bound)
+        x = s.x
+        back = [t.K.adjoint(u) for t, u in zip(self.blocks, s.duals, strict=True)]  # type: ignore[operator]
+        dual, infeasibility = dual_value(x, self.blocks, s.duals, back, self.g)
         if any(self.inner):
             # from x = 0 with tau = 1 this is the least distance of the slope from the domain of g*
             slope = self._total([b for b, local in zip(back, self.inner, strict=True) if not local], x)
             _, polished = self._inner_steps(-slope, torch.ones_like(s.tau), s.duals, POLISH)
-            back = tuple(
+            back = [
                 t.K.adjoint(u) if local else b  # type: ignore[operator]
                 for t, u, b, local in zip(self.blocks, polished, back, self.inner, strict=True)
-            )
-            better, closer = self._dual(x, polished, back, bound)
+            ]
+            better, closer = dual_value(x, self.blocks, polished, back, self.g)
             infeasibility = torch.where(better > dual, closer, infeasibility)
             dual = torch.maximum(dual, better)
-        gap = (primal - dual) / primal.abs().clamp(min=1e-300)
-        # not yet inside a constraint of a dual block: no answer, but no breakdown either
-        gap = torch.where(primal.isinf() & bound.isfinite(), math.inf, gap)
-        return {"gap": gap, "infeasibility": infeasibility, "objective": primal}
+        return relative_gap(objective(x, self.blocks, self.g), dual, infeasibility, x, self.ndim)
 
     @property
     def ndim(self) -> int:
         return len(self.blocks[0].K.domain.shape)
-
-    def _dual(
-        self, x: Tensor, duals: tuple[Tensor, ...], back: tuple[Tensor, ...], bound: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """D(u) and the infeasibility of duals u with back = K_i^T u_i."""
-        n = self.ndim
-        slope = -self._total(back, x)
-        size = torch.stack([inner(b, b, n).sqrt() for b in back]).sum(0)
-        dual = -torch.stack([t.f.conj(u) for t, u in zip(self.blocks, duals, strict=True)]).sum(0)
-        if self.g is None:
-            dual = dual - bound * slope.abs().flatten(-n).sum(-1, dtype=torch.float64)
-            outside = slope
-        else:
-            dual = dual - self.g.conj(slope, bound)
-            # the proximal map of a vanishing step of g* is the projection onto the closure of its domain
-            outside = slope - self.g.conj_prox(slope, 1e-6 * size / inner(x, x, n).sqrt().clamp(min=1e-300))
-        return dual, inner(outside, outside, n).sqrt() / size.clamp(min=1e-300)
 
     def _proximal_step(self, s: PDHGState) -> tuple[Tensor, tuple[Tensor, ...]]:
         back = [

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Precomposed, Solver, convex_terms, inner
+from invreg.core import Functional, Precomposed, Solver, inner, taken_apart
 from invreg.solvers.gap import descent_step, duality_gap
 
 EPOCH = 10  # passes over the data before the first estimate of the step sizes; the next ones after twice as many each
@@ -52,14 +52,7 @@ class SPDHG(Solver):
     chances: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = convex_terms("SPDHG", self.objective)
-        blocks = tuple(t for t in terms if isinstance(t, Precomposed))
-        simple = [t for t in terms if not isinstance(t, Precomposed)]
-        if len(simple) > 1 or not blocks:
-            raise TypeError(
-                "SPDHG takes at least one term f @ K and at most one term without; got "
-                + ", ".join(t.name for t in terms)
-            )
+        terms, blocks, _, g = taken_apart("SPDHG", self.objective)
         norms = tuple(t.K.norm() for t in blocks)  # type: ignore[operator]
         kinds = [[i for i, t in enumerate(blocks) if t.quadratic is q] for q in (True, False)]
         chances = [0.0] * len(blocks)
@@ -69,7 +62,7 @@ class SPDHG(Solver):
                 chances[i] = share * norms[i]
         for name, value in {
             "objective": terms,
-            "g": simple[0] if simple else None,
+            "g": g,
             "blocks": blocks,
             "norms": norms,
             "chances": tuple(chances),

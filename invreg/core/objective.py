@@ -1,6 +1,6 @@
 """Objectives: sums of terms as solvers are given them, taken apart and checked."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from invreg.core.functional import Functional, Precomposed, Sum, refuse_another_shape
 from invreg.core.operator import Linear
@@ -40,3 +40,25 @@ def convex_terms(who: str, objective: Functional | Iterable[Functional]) -> tupl
         if domain is not None and not isinstance(t, Precomposed):
             refuse_another_shape(t, domain, "the image of the other terms")
     return terms
+
+
+def taken_apart(
+    who: str,
+    objective: Functional | Iterable[Functional],
+    taken: Callable[[Functional], bool] = lambda t: False,
+    kind: str = "",
+) -> tuple[tuple[Functional, ...], tuple[Precomposed, ...], tuple[Functional, ...], Functional | None]:
+    """All `convex_terms`; those f @ K; those of the image itself that are `taken`; the other one of these, or None.
+
+    Raises TypeError, with `kind` in words, where there is no term f @ K or more than one other, and as `convex_terms`.
+    """
+    terms = convex_terms(who, objective)
+    blocks = tuple(t for t in terms if isinstance(t, Precomposed))
+    simple = [t for t in terms if not isinstance(t, Precomposed)]
+    free = [t for t in simple if not taken(t)]
+    if len(free) > 1 or not blocks:
+        raise TypeError(
+            f"{who} takes at least one term f @ K and at most one term without{kind}; got "
+            + ", ".join(t.name for t in terms)
+        )
+    return terms, blocks, tuple(t for t in simple if taken(t)), free[0] if free else None

@@ -61,25 +61,35 @@ def measurement_flags(verb: argparse.ArgumentParser, files: str = "?") -> None:
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, see invreg recipes")
 
 
+def overrides(
+    args: argparse.Namespace, flags: dict[str, tuple[str, str, str]], example: str
+) -> dict[str, tuple[str, Any]]:
+    """{setting: (where it was said, value)} of --set and then of the flags that give one setting each."""
+    from invreg.recipes.config import value
+
+    over: dict[str, tuple[str, Any]] = {}
+    for pair in args.set:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise Usage(f"--set {pair}: expected KEY=VALUE, such as {example}")
+        over[key.strip()] = f"--set {key.strip()}", value(text.strip())
+    for flag, (key, _, _) in flags.items():
+        given = getattr(args, flag[2:].replace("-", "_"))
+        if given is not None:
+            over[key] = flag, value(given)
+    return over
+
+
 def config(args: argparse.Namespace) -> Any:
     """The settings of a verb that takes FILE: the recipe file, then flags and --set on top."""
     from invreg.recipes import config as settings
 
     path = None
-    over: dict[str, tuple[str, Any]] = {}
+    over = overrides(args, SETTINGS, "solver.max_iter=200")
     if args.recipe is not None and (args.recipe.endswith(".toml") or Path(args.recipe).is_file()):
         path = Path(args.recipe)
     elif args.recipe is not None:
         over["recipe"] = "--recipe", args.recipe
-    for pair in args.set:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise Usage(f"--set {pair}: expected KEY=VALUE, such as solver.max_iter=200")
-        over[key.strip()] = f"--set {key.strip()}", settings.value(value.strip())
-    for flag, (key, _, _) in SETTINGS.items():
-        value = getattr(args, flag[2:].replace("-", "_"))
-        if value is not None:
-            over[key] = flag, settings.value(value)
     if args.truncated:
         over["correct.truncated"] = "--truncated", True
     if args.file is not None:

@@ -3,14 +3,12 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from invreg.train import TASKS
-from invreg.verbs.base import Usage, Verb
+from invreg.verbs.base import Usage, Verb, overrides
 
 # flag: (setting, metavar, help)
 SETTINGS = {
-    "--data": ("data.folder", "FOLDER", "the training images, in this folder and its subfolders"),
     "--alpha": (
         "weights.alpha",
         "X",
@@ -23,6 +21,7 @@ SETTINGS = {
 
 def flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("task", nargs="?", metavar="TASK", help="what to train, see below")
+    verb.add_argument("--data", metavar="FOLDER", help="the training images, in this folder and its subfolders")
     for flag, (_, metavar, told) in SETTINGS.items():
         verb.add_argument(flag, metavar=metavar, help=told)
     verb.add_argument("--geometry", metavar="FILE", help="the scans to simulate, in TOML (docs/training.md)")
@@ -43,20 +42,12 @@ def run(args: argparse.Namespace, started: float) -> int:
         raise Usage(f"say what to train: {', '.join(TASKS)}; see invreg train --help")
     from dataclasses import asdict
 
-    from invreg.recipes.config import value
     from invreg.train.loop import train
     from invreg.train.tasks import configured, find
 
-    over: dict[str, tuple[str, Any]] = {}
-    for pair in args.set:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise Usage(f"--set {pair}: expected KEY=VALUE, such as train.batch=8")
-        over[key.strip()] = f"--set {key.strip()}", value(text.strip())
-    for flag, (key, _, _) in SETTINGS.items():
-        given = getattr(args, flag[2:])
-        if given is not None:
-            over[key] = flag, given if flag == "--data" else value(given)
+    over = overrides(args, SETTINGS, "train.batch=8")
+    if args.data is not None:
+        over["data.folder"] = "--data", args.data
     config = configured(args.task, None if args.geometry is None else Path(args.geometry), over)
     out = Path(args.out or f"{args.task}_invreg")
     task = find(args.task).make(config)
