@@ -25,7 +25,8 @@ class NewtonState(NamedTuple):
 
 def _derivative(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
     """f'(x) v."""
-    with warnings.catch_warnings():  # torch's own, on its first forward derivative
+    # without gradients an operator of numpy, such as a ray transform, would be run on what only torch can read
+    with torch.enable_grad(), warnings.catch_warnings():  # torch's own, on its first forward derivative
         warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
         return torch.func.jvp(f, (x,), (v,))[1]
 

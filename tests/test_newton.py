@@ -10,7 +10,7 @@ from members import Cube, uniform
 from torch import Tensor
 
 from invreg.core import Functional, Operator, Space, solve
-from invreg.operators import Blur, LeastSquares
+from invreg.operators import Blur, LeastSquares, Parallel2D, XRay
 from invreg.priors import TV
 from invreg.solvers import CGLS, LBFGS, GaussNewton, NewtonCG
 
@@ -86,6 +86,17 @@ def test_a_linear_least_squares_problem_is_one_step_of_gauss_newton_and_the_solu
     step = GaussNewton([LeastSquares(y) @ SHARP], inner_steps=200, forcing=1e-12)
     one = step.step(step.init(start)).x
     torch.testing.assert_close(one, solve(CGLS(SHARP, y), start, tol=1e-12).x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", [GaussNewton, NewtonCG])
+def test_ray_transforms_of_numpy_are_differentiated_where_gradients_are_off(method):
+    A = XRay(Parallel2D(np.linspace(0.1, 3.0, 14), 12), (6, 6)).double()
+    y = A(uniform(6, 6, seed=1)) + 0.1 * uniform(14, 12, seed=2)
+    with torch.no_grad():
+        found = solve(method([LeastSquares(y) @ A]), torch.zeros(6, 6, dtype=torch.float64), tol=1e-9, every=1)
+    dense = A(torch.eye(36, dtype=torch.float64).reshape(36, 6, 6)).reshape(36, -1).T
+    expected = torch.linalg.lstsq(dense, y.reshape(-1, 1)).solution.reshape(6, 6)
+    torch.testing.assert_close(found.check().x, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", [GaussNewton, NewtonCG])
