@@ -1,11 +1,12 @@
 """`invreg reconstruct --misfit sobolev` on scans whose noise is correlated along the detector.
 
-    python benchmarks/sobolev_scan.py [FOLDER]
+    python benchmarks/sobolev_scan.py [FOLDER [LAMBDA]]
 
 Ellipses (exact averages over the bins), 60 parallel views over 180 degrees, 128 bins, 2 rows. The noise, 1.5 % of the
 largest line integral, has the spectrum (1 + xi^2)^-s along the detector, xi in radians a bin, or is white noise that
 the detector spread over neighbouring bins, or that was sharpened to undo such a spread. Prints Markdown: PSNR over the
 rows by least squares and by Sobolev misfits; with a star where a run did not converge. The scans are left in FOLDER.
+The weight of the prior is chosen by the recipe, or LAMBDA for all.
 """
 
 import json
@@ -73,13 +74,14 @@ def main() -> None:
     print("| noise | recipe | least squares | s = auto | s = the noise's | s found |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(sys.argv[1] if len(sys.argv) > 1 else scratch)
+        fixed = ["--lambda", sys.argv[2]] if len(sys.argv) > 2 else []
         for name, s, y, truth in scans():
             file = folder / f"noise {name.replace('/', ' ')}.npz"
             np.savez(file, projections=y, angles=np.arange(VIEWS) * 180.0 / VIEWS)
             for recipe in ("tv", "svtv") if s == -0.7 else ("tv",):
                 cells, found = [], ""
                 for order in (None, "auto", s):
-                    flags = ["--kind", "line integrals", "--centre", str((BINS - 1) / 2)]
+                    flags = ["--kind", "line integrals", "--centre", str((BINS - 1) / 2), *fixed]
                     if order is not None:
                         flags += ["--misfit", "sobolev", "--s", str(order)]
                     elif cells:
