@@ -33,6 +33,7 @@ from invreg.operators.pansharpening import PanMultispectral
 from invreg.operators.photon_transfer import detector_noise
 from invreg.operators.polychromatic import PolychromaticXRay
 from invreg.operators.radiometry import Radiometry, noise_from_snr
+from invreg.operators.random_convolution import RandomConvolution
 from invreg.operators.resample import Downsample, Resize, Upsample
 from invreg.operators.satellite import Satellite
 from invreg.operators.semi_orthogonal import Component, SemiOrthogonal
@@ -92,6 +93,7 @@ __all__ = [
     "PolychromaticXRay",
     "ProductConvolution",
     "Radiometry",
+    "RandomConvolution",
     "Resize",
     "Satellite",
     "Saturated",
