@@ -45,7 +45,7 @@ class RandomConvolution(SemiOrthogonal):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         x = y.new_zeros(*y.shape[:-1], self.domain.size).index_copy(-1, self.places, y)
-        spectrum = to_spectrum(x.unflatten(-1, self.domain.shape), self.domain.shape)
+        spectrum = to_spectrum(x.reshape(*y.shape[:-1], *self.domain.shape), self.domain.shape)
         gathered = to_image(spectrum * complex_like(self.transfer, spectrum).conj(), self.domain.shape)
         return gathered * self.signs.to(y.dtype)
 
