@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -108,7 +109,7 @@ class PDHG(Solver):
         dual, infeasibility = dual_value(x, self.blocks, s.duals, back, self.g)
         if any(self.inner):
             # from x = 0 with tau = 1 this is the least distance of the slope from the domain of g*
-            slope = self._total([b for b, local in zip(back, self.inner, strict=True) if not local], x)
+            slope = self._total([b for b, local in zip(back, self.inner, strict=True) if not local])
             _, polished = self._inner_steps(-slope, torch.ones_like(s.tau), s.duals, POLISH)
             back = [
                 t.K.adjoint(u) if local else b  # type: ignore[operator]
@@ -160,11 +161,11 @@ class PDHG(Solver):
         """z - tau sum(back)."""
         if not back:
             return z
-        return torch.addcmul(z, self._total(back, z), -tau.to(z.real.dtype).reshape(*tau.shape, *(1,) * self.ndim))
+        return torch.addcmul(z, self._total(back), -tau.to(z.real.dtype).reshape(*tau.shape, *(1,) * self.ndim))
 
     @staticmethod
-    def _total(back: Sequence[Tensor], like: Tensor) -> Tensor:
-        return back[0] if len(back) == 1 else torch.stack(tuple(back)).sum(0)
+    def _total(back: Sequence[Tensor]) -> Tensor:
+        return reduce(torch.add, back)
 
     def _sigmas(self, tau: Tensor) -> tuple[Tensor, ...]:
         """Equal shares of tau sum_i sigma_i |K_i|^2 = 1, among the inner terms and among the others."""
@@ -196,7 +197,7 @@ class PDHG(Solver):
             return fallback
         outer = [(t, u) for t, u, local in zip(self.blocks, duals, self.inner, strict=True) if not local]
         slopes = [t.f.grad(torch.zeros_like(u)) for t, u in outer]
-        descent = -self._total([t.K.adjoint(v) for (t, _), v in zip(outer, slopes, strict=True)], x0)  # type: ignore[operator]
+        descent = -self._total([t.K.adjoint(v) for (t, _), v in zip(outer, slopes, strict=True)])  # type: ignore[operator]
         forward = [t.K(descent) for t, _ in outer]
 
         def change(size: Tensor | float) -> list[Tensor]:
