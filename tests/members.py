@@ -76,7 +76,22 @@ from invreg.priors import (
     SquaredL2,
     Through,
 )
-from invreg.solvers import ADMM, CG, CGLS, FISTA, LBFGS, LSQR, PDHG, SPDHG, CondatVu, GaussNewton, Landweber, NewtonCG
+from invreg.solvers import (
+    ADMM,
+    CG,
+    CGLS,
+    FISTA,
+    LBFGS,
+    LSQR,
+    PDHG,
+    SPDHG,
+    CondatVu,
+    GaussNewton,
+    Landweber,
+    NewtonCG,
+    PnPADMM,
+    PnPPGD,
+)
 
 
 @dataclass(frozen=True)
@@ -662,6 +677,11 @@ def _fista(case: Method) -> Solver:
     return FISTA([_terms(case)[0], *_terms(case)[2:]])
 
 
+def _pnp(solver: type[PnPPGD] | type[PnPADMM]) -> Callable[[Method], Solver]:
+    """The bounds in the place of a learned prior."""
+    return lambda case: solver([_terms(case)[0], *_terms(case)[2:]])
+
+
 def _spdhg(case: Method) -> Solver:
     """By single views, each a block of its own."""
     others = _terms(case)[1:]
@@ -725,4 +745,10 @@ SOLVERS = [
     Method("Landweber", _landweber, 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
     Method("Landweber, metric", lambda case: _landweber(case, BesselPotential((8, 9), 0.3)),
            2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
+    Method("PnPPGD", _pnp(PnPPGD), 2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, low=0.0, high=1.6,
+           lacks=_NO_GAP, A=_SHARP),
+    Method("PnPADMM", _pnp(PnPADMM), 2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, low=0.0,
+           high=1.6, lacks=_NO_GAP, A=_SHARP),
+    Method("PnPADMM, periodic", _pnp(PnPADMM), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, low=0.0, high=1.6,
+           lacks=_NO_GAP, A=_SHARP),
 ]  # fmt: skip
