@@ -6,6 +6,7 @@ if __name__ != "invreg.priors":  # found as a top-level package, from the checko
 from invreg.priors.denoise import tv_denoise
 from invreg.priors.fields_of_experts import FieldsOfExperts
 from invreg.priors.group_nuclear import GroupNuclear
+from invreg.priors.icnn import ConvPotential, DensePotential, ImagePotential, Potential
 from invreg.priors.jacobian import Jacobian
 from invreg.priors.l1 import L1
 from invreg.priors.l2 import SquaredL2
@@ -26,14 +27,18 @@ __all__ = [
     "TGV",
     "TV",
     "Box",
+    "ConvPotential",
+    "DensePotential",
     "DirectionalTV",
     "FieldsOfExperts",
     "GroupHuber",
     "GroupL1",
     "GroupNuclear",
+    "ImagePotential",
     "Jacobian",
     "NonNegative",
     "NuclearNorm",
+    "Potential",
     "ResidualUNet",
     "Simplex",
     "SmoothTV",
