@@ -10,6 +10,7 @@ from invreg.priors.icnn import ConvPotential, DensePotential, ImagePotential, Po
 from invreg.priors.jacobian import Jacobian
 from invreg.priors.l1 import L1
 from invreg.priors.l2 import SquaredL2
+from invreg.priors.lpn import LPN
 from invreg.priors.norms import GroupHuber, GroupL1
 from invreg.priors.nuclear import NuclearNorm
 from invreg.priors.sets import Box, NonNegative
@@ -22,6 +23,7 @@ from invreg.priors.unet import ResidualUNet
 
 __all__ = [
     "L1",
+    "LPN",
     "TGV",
     "TV",
     "Box",
