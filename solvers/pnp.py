@@ -33,7 +33,7 @@ class PnPPGD(Solver):
     F(x+) <= F(x) - (1 - eta L) |x+ - x|^2 / 2 where prox_R is a proximal map, that of a nonconvex R included. Without,
     any eta > 0 is taken, and nothing is promised.
 
-    The weight of the data against R, whose scale is fixed, is eta: F / eta = h + R / eta. The certificate is `step`,
+    The weight of the data against R, whose scale is fixed, is eta: F / eta = h + R / eta. The certificate is `change`,
     |x+ - x| / |x|, and `objective`, F: of a learned prior by its value at the known preimage (`value_after`), else by
     the prior's value, and left out for one that has none. Raises TypeError for terms it does not take, a second one of
     the image itself among them (a projection after the prox is no prox of the sum), and ValueError for the step.
@@ -80,9 +80,9 @@ class PnPPGD(Solver):
         return PnPPGDState(x, point, _relative(x - s.x, x, self.ndim))
 
     def certificate(self, s: PnPPGDState) -> dict[str, Tensor]:
-        """`step` and, where the prior has a value, `objective`, as above."""
+        """`change` and, where the prior has a value, `objective`, as above."""
         value = _prior_value(self.prior, s.x, s.point)
-        return {"step": s.change} | (
+        return {"change": s.change} | (
             {} if value is None else {"objective": self.step_size * _total(self.smooth, s.x) + value}
         )
 
@@ -95,7 +95,7 @@ class PnPADMMState(NamedTuple):
     """Estimate x = prox(point), the solution v of the linear system and the dual u.
 
     copy, dual: those of a second term, else empty. spectrum: of the normal operator where it is a periodic convolution,
-    else empty. residual: the largest of |x - x before|, |v - x| and |v - copy| over |x|, (*batch,). k: steps so far.
+    else empty. change: the largest of |x - x before|, |v - x| and |v - copy| over |x|, (*batch,). k: steps so far.
     """
 
     x: Tensor
@@ -105,7 +105,7 @@ class PnPADMMState(NamedTuple):
     copy: tuple[Tensor, ...]
     dual: tuple[Tensor, ...]
     spectrum: tuple[Tensor, ...]
-    residual: Tensor
+    change: Tensor
     k: int
 
 
@@ -121,7 +121,7 @@ class PnPADMM(Solver):
     linear K); rho None is L / 0.99. Without, any rho > 0 is taken, as in their experiments, and one more convex term
     with a prox, such as a Box, by a copy of its own; nothing is promised then.
 
-    The weight of R is rho. The estimate x is the prior's, from prox_R(x0). The certificate is `residual`, as the state
+    The weight of R is rho. The estimate x is the prior's, from prox_R(x0). The certificate is `change`, as the state
     has it, and `objective`, h + rho R at x, as in PnPPGD. Raises TypeError for terms it does not take and ValueError
     for a rho.
     """
@@ -177,9 +177,9 @@ class PnPADMM(Solver):
         return PnPADMMState(x, v + u, v, u, copy, dual, s.spectrum, torch.stack(apart).amax(0), s.k + 1)
 
     def certificate(self, s: PnPADMMState) -> dict[str, Tensor]:
-        """`residual` and, where the prior has a value, `objective`, as above."""
+        """`change` and, where the prior has a value, `objective`, as above."""
         value = _prior_value(self.prior, s.x, s.point)
-        return {"residual": s.residual} | (
+        return {"change": s.change} | (
             {} if value is None else {"objective": _total(self.quadratic, s.x) + self.penalty * value}
         )
 

@@ -8,28 +8,28 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from members import _rays, uniform
+from members import uniform
 from torch import Tensor, nn
 
 from invreg.core import Functional, Linear, solve
-from invreg.operators import Blur, Gradient, LeastSquares, Mask, Poisson, StudentT
+from invreg.operators import Blur, Gradient, LeastSquares, Mask, Parallel2D, Poisson, StudentT, XRay
 from invreg.priors import LPN, Box, GroupL1, NonNegative, SquaredL2
-from invreg.priors.icnn import ImagePotential
+from invreg.priors.icnn import ConvPotential
 from invreg.solvers import PnPADMM, PnPPGD
 
-SHAPE = (8, 9)
+SHAPE = (8, 8)
 KERNEL = torch.tensor([[0.05, 0.1, 0.05], [0.1, 0.5, 0.1], [0.0, 0.1, 0.0]], dtype=torch.float64)
 OPERATORS: dict[str, Callable[[], Linear]] = {
     "deblurring": lambda: Blur(KERNEL, SHAPE),
     "deblurring, valid": lambda: Blur(KERNEL, SHAPE, "valid"),
     "inpainting": lambda: Mask(uniform(*SHAPE) > 0.5),
-    "tomography": lambda: _rays(0.0, 0.4, 1.2, 2.0, 2.9).double(),
+    "tomography": lambda: XRay(Parallel2D(np.array([0.0, 0.4, 1.2, 2.0, 2.9]), 11), SHAPE).double(),
 }
 every_operator = pytest.mark.parametrize("name", OPERATORS)
 
 
 class Quadratic(nn.Module):
-    """psi(x) = x^T M x / 2 with the eigenvalues of M in (0, 1]: f = M, so that R(x) = x^T (M^-1 - 1) x / 2."""
+    """psi(x) = x^T M x / 2 with the eigenvalues of M from 0.3 to 0.9: f = M, so that R(x) = x^T (M^-1 - 1) x / 2."""
 
     modulus = 0.0
 
@@ -38,7 +38,7 @@ class Quadratic(nn.Module):
         n = math.prod(shape)
         basis = torch.linalg.qr(uniform(n, n, low=-1, seed=seed))[0]
         self.shape = (1, *shape)
-        self.register_buffer("matrix", basis @ torch.diag(uniform(n, low=0.3, seed=seed + 1)) @ basis.T)
+        self.register_buffer("matrix", basis @ torch.diag(uniform(n, low=0.3, high=0.9, seed=seed + 1)) @ basis.T)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(1)
@@ -51,18 +51,18 @@ class Shrinking(nn.Module):
     shape, modulus = (1, None, None), 0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        return (0.5 * x.square() - 0.5 * (nn.functional.softplus(2 * x) - x)).flatten(1).sum(1)
+        return (0.5 * x.square() - 0.5 * (nn.functional.softplus(2 * x) - x - math.log(2))).flatten(1).sum(1)
 
 
-def network(seed: int = 0) -> ImagePotential:
+def network(seed: int = 0) -> ConvPotential:
     """A convex network with random weights: no denoiser, but a proximal map, of a nonconvex function."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        psi = ImagePotential(widths=(6, 5), strides=(1, 2), kernel=3, beta=10.0)
+        psi = ConvPotential((1, *SHAPE), hidden=8, strides=(2, 1), beta=10.0, alpha=0.05)
         with torch.no_grad():
             for p in psi.parameters():
-                p.add_(0.15 * torch.randn_like(p))
-            psi.last.weight.fill_(0.3)
+                p.add_(0.1 * p.abs().mean() * torch.randn_like(p))
+            psi.last.weight.mul_(2)
     psi.project()
     return psi.double().requires_grad_(False)
 
@@ -109,7 +109,7 @@ def test_a_convex_prior_gives_the_minimiser_that_scipy_finds(name):
     from scipy.optimize import minimize
 
     A = OPERATORS[name]()
-    data = 3 * measured(A)
+    data = measured(A)
     prior = LPN(Shrinking())
     pgd = PnPPGD([LeastSquares(data) @ A, prior])
     admm = PnPADMM([LeastSquares(data) @ A, prior], rho=1 / pgd.step_size)
@@ -172,7 +172,6 @@ def test_the_objective_falls_as_the_proof_says(name, share):
     A = OPERATORS[name]()
     h, prior = LeastSquares(measured(A)) @ A, LPN(network())
     solver = PnPPGD([h, prior], eta=share / h.lipschitz())
-    assert (network()(uniform(1, 1, *SHAPE)).abs() > 0).all()
     state = solver.init(uniform(*SHAPE, seed=7))
     values, moves = [float(solver.certificate(state)["objective"])], []
     for _ in range(200):
@@ -227,9 +226,9 @@ def test_denoisers_without_a_value_are_logged_without_an_objective():
 
     A = OPERATORS["inpainting"]()
     terms = [LeastSquares(measured(A)) @ A, Smooth()]
-    for solver, name in ((PnPPGD(terms), "step"), (PnPADMM(terms), "residual")):
+    for solver in (PnPPGD(terms), PnPADMM(terms)):
         result = solve(solver, start(A), max_iter=2000, tol=1e-6).check()
-        assert set(result.history[-1]) == {"iter", "seconds", name}
+        assert set(result.history[-1]) == {"iter", "seconds", "change"}
 
 
 # What is asked for
