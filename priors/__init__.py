@@ -13,6 +13,7 @@ from invreg.priors.l2 import SquaredL2
 from invreg.priors.lpn import LPN
 from invreg.priors.norms import GroupHuber, GroupL1
 from invreg.priors.nuclear import NuclearNorm
+from invreg.priors.patches import PatchPotential
 from invreg.priors.sets import Box, NonNegative
 from invreg.priors.simplex import Simplex
 from invreg.priors.smooth_tv import SmoothTV
@@ -38,6 +39,7 @@ __all__ = [
     "Jacobian",
     "NonNegative",
     "NuclearNorm",
+    "PatchPotential",
     "Potential",
     "ResidualUNet",
     "Simplex",

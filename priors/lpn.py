@@ -3,12 +3,12 @@
 import copy
 import math
 import warnings
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from invreg.core import Functional, ShapeError, inner, total
+from invreg.priors.icnn import Potential
 from invreg.priors.lpn_inverse import Inversion, invert, value_and_gradient
 
 TOL, MAX_ITER = 1e-8, 100  # of the inversion
@@ -40,9 +40,9 @@ class LPN(Functional):
 
     convex = False
     instead = "PnPPGD or PnPADMM, which take a learned prior by its proximal map"
-    psi: Any
+    psi: Potential
 
-    def __init__(self, psi: nn.Module, sigma: float | None = None, low: float = 0.0, high: float = 1.0) -> None:
+    def __init__(self, psi: Potential, sigma: float | None = None, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
         if not hasattr(psi, "shape") or not hasattr(psi, "modulus") or len(psi.shape) not in (1, 3):
             raise TypeError(
@@ -155,7 +155,7 @@ class LPN(Functional):
     def _gap(x: Tensor, y: Tensor, psi: Tensor) -> Tensor:
         return inner(x, y, x.ndim - 1) - inner(x, x, x.ndim - 1) / 2 - psi
 
-    def _psi(self, dtype: torch.dtype) -> Any:
+    def _psi(self, dtype: torch.dtype) -> Potential:
         """The network in a precision: itself, or a copy."""
         if all(p.dtype == dtype for p in self.psi.parameters()):
             return self.psi
@@ -184,10 +184,10 @@ class LPN(Functional):
         return (self.high - self.low) ** 2 * value.reshape(self._batch(x))
 
 
-class _Relaxed(nn.Module):
+class _Relaxed(Potential):
     """t psi + (1 - t) |x|^2 / 2."""
 
-    def __init__(self, psi: Any, t: float) -> None:
+    def __init__(self, psi: Potential, t: float) -> None:
         super().__init__()
         self.psi, self.t = psi, t
         self.shape, self.modulus = psi.shape, t * psi.modulus + 1 - t

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from invreg.priors.icnn import Potential
 
 INNER = 200  # conjugate gradients a Newton step
 ACROSS = 1e-8  # root mean square of the difference for products with the Hessian, for images of about [0, 1]
@@ -19,7 +21,7 @@ class Inversion(NamedTuple):
     iterations: Tensor
 
 
-def value_and_gradient(psi: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(psi: Potential, x: Tensor) -> tuple[Tensor, Tensor]:
     """psi(x) and its gradient for items (item, *shape), without a graph, also where gradients are off."""
     with torch.inference_mode(False), torch.enable_grad():
         own = x.detach().clone().requires_grad_()
@@ -30,7 +32,7 @@ def value_and_gradient(psi: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 class _Problem(NamedTuple):
     """min_y (1 - tau) psi(y) + tau |y|^2 / 2 - <x, y>, one for each item: x (item, *shape), tau (item,)."""
 
-    psi: nn.Module
+    psi: Potential
     x: Tensor
     tau: Tensor
 
@@ -79,7 +81,7 @@ class _Problem(NamedTuple):
 
 
 def invert(
-    psi: nn.Module, x: Tensor, tau: Tensor, tol: float, max_iter: int
+    psi: Potential, x: Tensor, tau: Tensor, tol: float, max_iter: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y with (1 - tau) grad psi(y) + tau y = x for items x (item, *shape) of about [0, 1] and tau (item,) in [0, 1).
 

@@ -1,16 +1,15 @@
 """A convex network on patches, averaged such that the gradient stays a proximal map on images of any size."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from invreg.core import ShapeError
+from invreg.priors.icnn import Potential
 
 
-class PatchPotential(nn.Module):
+class PatchPotential(Potential):
     """sum_i psi(P_i x) / c over all square patches P_i x, `stride` apart, of images x (item, channel, h, w).
 
     Its gradient is the average of those of the patches, which is a proximal map only if each pixel lies in as many
@@ -22,9 +21,7 @@ class PatchPotential(nn.Module):
     of an image.
     """
 
-    psi: Any
-
-    def __init__(self, psi: nn.Module, patch: int, stride: int, chunk: int = 64) -> None:
+    def __init__(self, psi: Potential, patch: int, stride: int, chunk: int = 64) -> None:
         super().__init__()
         self.psi, self.patch, self.stride, self.chunk = psi, patch, stride, chunk
         if not 1 <= stride <= patch or patch % stride or chunk < 1:
@@ -49,9 +46,6 @@ class PatchPotential(nn.Module):
         patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
         values = torch.cat([self._part(part) for part in patches.split(self.chunk)])
         return values.reshape(len(x), -1).sum(1) / (self.patch // self.stride) ** 2
-
-    def project(self) -> None:
-        self.psi.project()
 
     def _part(self, patches: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
