@@ -190,6 +190,14 @@ class ImagePotential(Potential):
         return psi + self.alpha * _energy(x)
 
 
+def gradient(psi: nn.Module, x: Tensor, create_graph: bool = False) -> Tensor:
+    """grad psi(x), also where gradients are off; create_graph: so that it has derivatives itself, as training needs."""
+    with torch.enable_grad():
+        x = x if create_graph and x.requires_grad else x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(psi(x).sum(), x, create_graph=create_graph)
+    return slope
+
+
 def _energy(x: Tensor) -> Tensor:
     """|x|^2 (batch,)."""
     return x.square().flatten(1).sum(1)
