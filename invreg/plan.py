@@ -18,13 +18,13 @@ if TYPE_CHECKING:  # pydantic comes with it
 
 # Images and sinograms of float32 alive at once for each row of a batch: the growth of the peak resident memory
 # from 2 to 10 rows of 512 x 512 pixels, and at 300 views. An unknown recipe counts as the hungriest.
-ALIVE = {"fbp": (2, 5), "fdk": (5, 2), "cgls": (12, 6), "tv": (34, 16), "svtv": (45, 16)}
+ALIVE = {"fbp": (2, 5), "fdk": (5, 2), "cgls": (12, 6), "tv": (34, 16), "svtv": (45, 16), "lpn": (400, 8)}
 FIXED = 750e6  # bytes of Python, torch and the compiled kernels
 START = 6.0  # seconds of importing, compiling and writing
 # Iterations of a whole solve, the choice of the weight included, as typical scans need them; an iteration is a
 # projection forth and back, and for the priors as many passes over the image.
-ITERATIONS = {"fbp": 1, "fdk": 1, "cgls": 15, "tv": 900, "svtv": 2000}
-PASSES = {"fbp": 2, "fdk": 2, "cgls": 6, "tv": 40, "svtv": 40}
+ITERATIONS = {"fbp": 1, "fdk": 1, "cgls": 15, "tv": 900, "svtv": 2000, "lpn": 300}
+PASSES = {"fbp": 2, "fdk": 2, "cgls": 6, "tv": 40, "svtv": 40, "lpn": 1000}
 MOST = {"cpu": 16, "cuda": 64}  # rows in a batch: more gain no speed, and a killed run loses them
 
 

@@ -45,7 +45,7 @@ class Clock:
 
 
 class Progress:
-    """Says stage, iteration, gap and time left of the rows at work, on the error stream.
+    """Says stage, iteration, gap or change of the image, and time left of the rows at work, on the error stream.
 
     rows: first and end of all. tol: the gap at which a solve ends, unless a row of the history says its own `tol`,
     as that of a short trial. quiet: say nothing.
@@ -92,13 +92,15 @@ class Progress:
         """A row of the history with its `stage`."""
         if self.quiet:
             return
-        now, gap, tol = time.monotonic(), float(row.get("gap", math.nan)), float(row.get("tol", self.tol))
+        now, tol = time.monotonic(), float(row.get("tol", self.tol))
+        name = "change" if "change" in row else "gap"
+        gap = float(row.get(name, math.nan))
         if row.get("stage", "") != self.stage:
             self.stage, self.start, self.first_gap, self.said = row.get("stage", ""), now, gap, 0.0
         share = float(row.get("share", self._share(gap, tol)))
         told = f"iter {row['iter']:.0f}" if "iter" in row else ""
         if math.isfinite(gap):
-            told += f"  gap {gap:.1e} of {tol:.0e}"
+            told += f"  {name} {gap:.1e} of {tol:.0e}"
         elif "share" in row:
             told = f"{share:.0%}"
         elif "residual" in row:

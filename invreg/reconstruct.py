@@ -141,6 +141,8 @@ def _rows(config: "Config", seen: Survey, kept: Checkpoint, progress: Progress, 
                 _keep_weight(kept, result)
             if result.order is not None:
                 kept.state.setdefault("misfit", asdict(result.order))
+            if result.image_range is not None:
+                kept.state.setdefault("range", list(result.image_range))
             kept.state["seconds"] = clock.so_far()
             kept.add(result.x.detach().cpu().numpy(), record)
         progress.rows_done()
@@ -155,6 +157,9 @@ def _batch(
     """The rows first to end, and what is to be remembered of them."""
     if "weight" in kept.state:  # one weight for all rows, so that slices can be compared
         prior = config.prior.model_copy(update={"weight": kept.state["weight"]["value"]})
+        config = config.model_copy(update={"prior": prior})
+    if "range" in kept.state:
+        prior = config.prior.model_copy(update={"range": kept.state["range"]})
         config = config.model_copy(update={"prior": prior})
     if "misfit" in kept.state:
         order = config.misfit.model_copy(update={"s": kept.state["misfit"]["s"]})
@@ -223,6 +228,7 @@ def _finish(config: "Config", seen: Survey, kept: Checkpoint, clock: Clock, inte
         if not kept.batches:
             kept.state.pop("weight", None)  # its choice may not have ended either
             kept.state.pop("misfit", None)
+            kept.state.pop("range", None)
         kept.save()
     kept.publish(RESULTS, keep=interrupted)
     return Outcome(

@@ -19,6 +19,7 @@ from invreg.solvers.lcurve import lcurve
 from invreg.solvers.maid import MAID
 from invreg.solvers.newton import GaussNewton, NewtonCG
 from invreg.solvers.pdhg import PDHG
+from invreg.solvers.pnp import PnPADMM, PnPPGD
 from invreg.solvers.spdhg import SPDHG
 from invreg.solvers.sure import sure
 
@@ -41,6 +42,8 @@ __all__ = [
     "Landweber",
     "Learned",
     "NewtonCG",
+    "PnPADMM",
+    "PnPPGD",
     "Variational",
     "discrepancy",
     "gcv",

@@ -34,7 +34,7 @@ class ADMMState(NamedTuple):
     k: int
 
 
-class _SelfAdjoint(Linear):
+class SelfAdjoint(Linear):
     """A symmetric function on a space, as an operator."""
 
     def __init__(self, function: Callable[[Tensor], Tensor], like: Linear) -> None:
@@ -103,8 +103,8 @@ class ADMM(Solver):
                 u_new = t.f.conj_prox(u + weight * relaxed, rho)
                 new = relaxed + (u - u_new) / weight
             off, moved = image - new, new - z
-            primal.append(_ratio(inner(off, off, m), torch.maximum(inner(new, new, m), inner(image, image, m))))
-            dual.append(rho * _ratio(inner(moved, moved, m), inner(u_new, u_new, m)))
+            primal.append(ratio(inner(off, off, m), torch.maximum(inner(new, new, m), inner(image, image, m))))
+            dual.append(rho * ratio(inner(moved, moved, m), inner(u_new, u_new, m)))
             rhos.append(self._balanced(rho, primal[-1], dual[-1], s.k + 1))
             copies.append(new)
             duals.append(u_new)
@@ -149,7 +149,7 @@ class ADMM(Solver):
             total = s.spectra[0]
             for rho, spectrum in zip(s.rhos, s.spectra[1:], strict=True):
                 total = total + over_batch(rho, spectrum, n) * spectrum
-            return _filtered(b, 1 / total, n)
+            return filtered(b, 1 / total, n)
 
         def system(x: Tensor) -> Tensor:
             out = self._hessian(x)
@@ -157,43 +157,21 @@ class ADMM(Solver):
                 out = out + over_batch(rho, x, n) * t.K.adjoint(t.K(x))  # type: ignore[operator]
             return out
 
-        N = _SelfAdjoint(system, (*self.split, *self.quadratic)[0].K)  # type: ignore[arg-type]
-        inner_state = CG(N, b).init(s.v)
-        size = inner(b, b, n).sqrt()
-        # below ten times its own round-off a residual says nothing
-        floor = torch.minimum(0.1 * inner_state.norm2.sqrt(), size / (s.k + 1) ** 2)
-        cg = CG(N, b, torch.maximum(floor, 10 * torch.finfo(b.dtype).eps * size))
-        for _ in range(INNER):
-            if not bool((inner_state.norm2 > cg.floor**2).any()):
-                break
-            inner_state = cg.step(inner_state)
-        return inner_state.x
+        N = SelfAdjoint(system, (*self.split, *self.quadratic)[0].K)  # type: ignore[arg-type]
+        return inexact(N, b, s.v, s.k)
 
     def _hessian(self, x: Tensor) -> Tensor:
         """That of the quadratic terms, applied to x."""
-        out = torch.zeros_like(x)
-        for t in self.quadratic:
-            image = t.K(x)
-            out = out + t.K.adjoint(t.f.grad(image) - t.f.grad(torch.zeros_like(image)))  # type: ignore[operator]
-        return out
+        return hessian(self.quadratic, x)
 
     def _spectra(self, x0: Tensor) -> tuple[Tensor, ...]:
-        n = self.ndim
-        impulse = torch.zeros_like(x0)
-        impulse.flatten(-n)[..., 0] = 1
-        generator = torch.Generator(x0.device).manual_seed(0)
-        probe = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
-        axes = tuple(range(-n, 0))
         spectra = []
-        parts = [_SelfAdjoint(self._hessian, (*self.split, *self.quadratic)[0].K)]  # type: ignore[arg-type]
+        parts = [SelfAdjoint(self._hessian, (*self.split, *self.quadratic)[0].K)]  # type: ignore[arg-type]
         for N in (*parts, *(t.K.normal() for t in self.split)):  # type: ignore[operator]
-            answer = N(impulse)
-            spectrum = (torch.fft.fftn if x0.is_complex() else torch.fft.rfftn)(answer, dim=axes).real
-            expected = N(probe)
-            off = (_filtered(probe, spectrum, n) - expected).abs().amax()
-            if not bool(off <= 100 * torch.finfo(x0.dtype).eps * expected.abs().amax()):
+            found = periodic_spectrum(N, x0)
+            if found is None:
                 return ()
-            spectra.append(spectrum)
+            spectra.append(found)
         return tuple(spectra)
 
     def _first_rhos(self, x0: Tensor) -> tuple[Tensor, ...]:
@@ -210,7 +188,7 @@ class ADMM(Solver):
             image, m = t.K(x), t.f.ndim
             # the conjugate's proximal map of a long step is a (sub)gradient, if there is one
             near, far = (t.f.conj_prox(steep * image, steep) for steep in (1e9, 1e12))
-            rho = _ratio(inner(near, near, m), inner(image, image, m))
+            rho = ratio(inner(near, near, m), inner(image, image, m))
             settled = rho.isfinite() & (rho > 0) & (inner(far, far, m) < 4 * inner(near, near, m))
             stretches.append(inner(image, image, m) / inner(x, x, n))
             rhos.append(torch.where(settled, rho, math.nan))
@@ -220,12 +198,56 @@ class ADMM(Solver):
         return tuple(torch.where(rho.isnan(), other, rho) for rho, other in zip(rhos, others, strict=True))
 
 
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
+def hessian(terms: Iterable[Precomposed], x: Tensor) -> Tensor:
+    """The Hessian of quadratic terms, applied to x: by a derivative, as large measurements drown a difference."""
+    out = torch.zeros_like(x)
+    for t in terms:
+        image = t.K(x)
+        symmetric: Callable[[Tensor], tuple[Tensor]] = torch.func.vjp(t.f.grad, torch.zeros_like(image))[1]
+        out = out + t.K.adjoint(symmetric(image)[0])  # type: ignore[operator]
+    return out
+
+
+def periodic_spectrum(N: Linear, x0: Tensor) -> Tensor | None:
+    """The transfer function of a symmetric N on images like x0 where it is a periodic convolution, else None.
+
+    Tested by products with an impulse and a random image.
+    """
+    n = len(N.domain.shape)
+    impulse = torch.zeros_like(x0)
+    impulse.flatten(-n)[..., 0] = 1
+    generator = torch.Generator(x0.device).manual_seed(0)
+    probe = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
+    axes = tuple(range(-n, 0))
+    spectrum = (torch.fft.fftn if x0.is_complex() else torch.fft.rfftn)(N(impulse), dim=axes).real
+    expected = N(probe)
+    off = (filtered(probe, spectrum, n) - expected).abs().amax()
+    return spectrum if bool(off <= 100 * torch.finfo(x0.dtype).eps * expected.abs().amax()) else None
+
+
+def inexact(N: Linear, b: Tensor, start: Tensor, k: int) -> Tensor:
+    """About N^-1 b by conjugate gradients from `start`, in step k = 0, 1, ... of a solver whose errors are summed.
+
+    Until the residual has fallen by ten and below |b| / (k + 1)^2, or to ten times its own round-off, after which it
+    says nothing.
+    """
+    state = CG(N, b).init(start)
+    size = inner(b, b, len(N.domain.shape)).sqrt()
+    floor = torch.minimum(0.1 * state.norm2.sqrt(), size / (k + 1) ** 2)
+    cg = CG(N, b, torch.maximum(floor, 10 * torch.finfo(b.dtype).eps * size))
+    for _ in range(INNER):
+        if not bool((state.norm2 > cg.floor**2).any()):
+            break
+        state = cg.step(state)
+    return state.x
+
+
+def ratio(a: Tensor, b: Tensor) -> Tensor:
     """sqrt(a / b), and 0 where both are."""
     return torch.where(a == 0, 0.0, (a / b).sqrt())
 
 
-def _filtered(x: Tensor, transfer: Tensor, n: int) -> Tensor:
+def filtered(x: Tensor, transfer: Tensor, n: int) -> Tensor:
     axes = tuple(range(-n, 0))
     if x.is_complex():
         return torch.fft.ifftn(torch.fft.fftn(x, dim=axes) * transfer, dim=axes)

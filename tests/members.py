@@ -60,6 +60,7 @@ from invreg.operators import (
 )
 from invreg.priors import (
     L1,
+    LPN,
     TGV,
     TV,
     Box,
@@ -68,16 +69,34 @@ from invreg.priors import (
     GroupHuber,
     GroupL1,
     GroupNuclear,
+    ImagePotential,
     Jacobian,
     NonNegative,
     NuclearNorm,
+    PatchPotential,
+    Potential,
     Simplex,
     SmoothTV,
     SpaceVariantTV,
     SquaredL2,
     Through,
 )
-from invreg.solvers import ADMM, CG, CGLS, FISTA, LBFGS, LSQR, PDHG, SPDHG, CondatVu, GaussNewton, Landweber, NewtonCG
+from invreg.solvers import (
+    ADMM,
+    CG,
+    CGLS,
+    FISTA,
+    LBFGS,
+    LSQR,
+    PDHG,
+    SPDHG,
+    CondatVu,
+    GaussNewton,
+    Landweber,
+    NewtonCG,
+    PnPADMM,
+    PnPPGD,
+)
 
 
 @dataclass(frozen=True)
@@ -479,11 +498,18 @@ def _zero_somewhere() -> Tensor:
 
 @dataclass(frozen=True)
 class Term(Member):
-    """A functional; `shape` is that of one of its arguments, `inside` brings any into where it has a gradient."""
+    """A functional; `shape` is that of one of its arguments, `inside` brings any into where it has a gradient,
+    `longest` is the longest step of its prox.
+    """
 
     shape: tuple[int, ...] = _SHAPE
     inside: Callable[[Tensor], Tensor] = lambda x: x
     complex: bool = False
+    longest: float = math.inf
+
+    def step(self, step: Any) -> Any:
+        """A step of the prox, or steps, no longer than the longest."""
+        return step.clamp(max=self.longest) if isinstance(step, Tensor) else min(step, self.longest)
 
 
 FIELD = (2, *_SHAPE)
@@ -502,6 +528,7 @@ _NOT_CONVEX = {
     "conj": "not convex",
     "conj_prox": "not convex",
 }
+_LEARNED = _NOT_CONVEX | {"lipschitz": "that of the inverse of a network"}
 _NO_PROX = {
     "convexity": "not convex",
     "prox": "no closed form, not convex",
@@ -513,6 +540,20 @@ _PADDED = dict.fromkeys(("prox", "conj", "conj_prox", "firmness"), "not diagonal
 
 def _spectrum(f: Tensor, g: Tensor) -> Tensor:
     return 0.1 + torch.exp(-30 * (f * f + 2 * g * g)) + 0.1 * torch.sin(2 * math.pi * f) * torch.sin(2 * math.pi * g)
+
+
+def convex_network(psi: Potential) -> Potential:
+    """psi with random weights, large enough for a gradient that is no contraction."""
+    generator = torch.Generator().manual_seed(2)
+    for p in psi.parameters():
+        p.data = torch.randn(p.shape, generator=generator, dtype=torch.float64) * 1.5 / max(p[0].numel(), 1) ** 0.5
+    for layer in (m for m in psi.modules() if hasattr(m, "positive")):
+        layer.weight.data.abs_()
+    return psi.requires_grad_(False)
+
+
+def _network(channels: int = 1) -> Potential:
+    return convex_network(ImagePotential(channels, (4, 6), (1, 2), kernel=3, beta=4.0, alpha=0.05))
 
 
 LIKELIHOODS: list[Term] = [
@@ -594,6 +635,9 @@ FUNCTIONALS: list[Term] = [
     Term(
         "DirectionalTV", lambda: DirectionalTV(0.7 * uniform(2, 2, 2, low=-1), tol=0.0), _NO_CLOSED_FORM, shape=(2, 2)
     ),
+    Term("LPN", lambda: LPN(_network()), _LEARNED, longest=1.0),
+    Term("LPN, channels", lambda: LPN(_network(3), low=-0.5, high=1.0), _LEARNED, shape=(3, 2, 3), longest=1.0),
+    Term("LPN, patches", lambda: LPN(PatchPotential(_network(), 4, 2, chunk=5)), _LEARNED, longest=1.0),
     Term("Weighted, smooth", lambda: 2.5 * _measured()),
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),
@@ -664,6 +708,11 @@ def _fista(case: Method) -> Solver:
     return FISTA([_terms(case)[0], *_terms(case)[2:]])
 
 
+def _pnp(solver: type[PnPPGD] | type[PnPADMM]) -> Callable[[Method], Solver]:
+    """The bounds in the place of a learned prior."""
+    return lambda case: solver([_terms(case)[0], *_terms(case)[2:]])
+
+
 def _spdhg(case: Method) -> Solver:
     """By single views, each a block of its own."""
     others = _terms(case)[1:]
@@ -727,4 +776,10 @@ SOLVERS = [
     Method("Landweber", _landweber, 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
     Method("Landweber, metric", lambda case: _landweber(case, BesselPotential((8, 9), 0.3)),
            2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, lacks=_NO_GAP, A=_SHARP),
+    Method("PnPPGD", _pnp(PnPPGD), 2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, low=0.0, high=1.6,
+           lacks=_NO_GAP, A=_SHARP),
+    Method("PnPADMM", _pnp(PnPADMM), 2 * uniform(8, 9, seed=4), 1 + uniform(8, 9, seed=5), 0 * _IMAGE, low=0.0,
+           high=1.6, lacks=_NO_GAP, A=_SHARP),
+    Method("PnPADMM, periodic", _pnp(PnPADMM), 2 * uniform(8, 9, seed=4), _IMAGE, 0 * _IMAGE, low=0.0, high=1.6,
+           lacks=_NO_GAP, A=_SHARP),
 ]  # fmt: skip

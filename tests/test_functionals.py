@@ -58,7 +58,7 @@ def _is_minimiser(value, point: Tensor, anchor: Tensor, step: float, competitors
 @every(FUNCTIONALS, "forward", "prox")
 @pytest.mark.parametrize("step", STEPS)
 def test_prox_minimises(case: Term, step, device, generator):
-    f, x = case.build(device), _random(case, generator)
+    f, x, step = case.build(device), _random(case, generator), case.step(step)
     p = f.prox(x, step)
     rivals = _competitors(p, x, lambda v: f.prox(v, step), generator)
     _is_minimiser(f, p, x, step, rivals, f.ndim, "convexity" not in case.lacks)
@@ -152,7 +152,7 @@ def _answers(case: Term, f, x: Tensor, step) -> dict[str, Tensor]:
     calls = {
         "forward": lambda: f(x),
         "grad": lambda: f.grad(x),
-        "prox": lambda: f.prox(x, step),
+        "prox": lambda: f.prox(x, case.step(step)),
         "conj": lambda: f.conj(x),
         "conj_prox": lambda: f.conj_prox(x, step),
     }
@@ -217,7 +217,7 @@ def test_what_is_lacking_says_what_to_use(case: Term, device, generator):
 @every([t for t in FUNCTIONALS if "prox" not in t.lacks])
 def test_weights_for_each_item(case: Term, device, generator):
     f, x = case.build(device), _random(case, generator)
-    weights = torch.tensor([[0.1, 0.5, 1.0], [2.0, 5.0, 0.3]], dtype=torch.float64)
+    weights = case.step(torch.tensor([[0.1, 0.5, 1.0], [2.0, 5.0, 0.3]], dtype=torch.float64))
     together = _answers(case, (weights * f).to(device), x, 0.7)
     for i in range(BATCH[0]):
         for j in range(BATCH[1]):

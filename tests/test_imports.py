@@ -38,6 +38,8 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/train/config.py",
     "invreg/train/scans.py",
     "invreg/train/svtv_weights.py",
+    "invreg/train/denoising.py",
+    "invreg/train/lpn.py",
     "operators/kernels_wave.py",
     "operators/tomography/kernels_backproject.py",
     "operators/tomography/kernels_bins.py",

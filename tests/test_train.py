@@ -17,9 +17,10 @@ from invreg.train import checkpoints, schedule
 from invreg.train.config import Config
 from invreg.train.loop import precision, seed, train
 from invreg.train.report import Progress
+from invreg.train.tasks import Task
 
 
-class Line:
+class Line(Task):
     """A linear network fits noisy values of a linear function; `at` is called with the number of each step."""
 
     notes: tuple[str, ...] = ("a line",)
@@ -34,7 +35,7 @@ class Line:
         x = torch.stack([torch.randn(6, generator=g) for g in draws])
         return x, (x @ self.truth)[:, None]
 
-    def loss(self, model, batch):
+    def loss(self, model, batch, step):
         self.steps += 1
         return self.at(self.steps) * (model(batch[0]) - batch[1]).square().mean()
 
@@ -86,7 +87,7 @@ def test_the_steps_are_those_of_adamw_on_clipped_gradients(tmp_path):
     model = task.model()
     optimiser = torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=0.1)
     for k, row in enumerate(history(tmp_path / "out")):
-        loss = task.loss(model, task.batch([torch.Generator().manual_seed(seed(0, k, i)) for i in range(4)], "cpu"))
+        loss = task.loss(model, task.batch([torch.Generator().manual_seed(seed(0, k, i)) for i in range(4)], "cpu"), k)
         optimiser.zero_grad()
         loss.backward()
         norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
@@ -140,6 +141,25 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path):
     assert about["step"] == 10 and all(bool(t.isfinite().all()) for t in tensors.values())
     early = run(tmp_path / "early", Line(lambda step: math.inf))
     assert early.code == 1 and "step 1:" in early.words and "no checkpoint yet" in early.words
+
+
+class Held(Line):
+    """A line whose first weights are kept at 0 or above, and that gives up after some steps of a high loss."""
+
+    def after_step(self, model):
+        with torch.no_grad():
+            model[0].weight.clamp_(min=0)
+
+    def hopeless(self, rows):
+        return "it has no hope" if len(rows) >= 13 and all(row["loss"] > 1e-9 for row in rows[-13:]) else None
+
+
+def test_a_task_is_called_after_each_step_and_can_end_the_training(tmp_path):
+    done = run(tmp_path / "out", Held())
+    assert done.code == 1 and done.words == "stopped at step 13: it has no hope; the checkpoint of step 10 is kept"
+    tensors, _ = checkpoints.read(tmp_path / "out" / "last.safetensors")
+    assert float(tensors["model.0.weight"].min()) == 0 and float(tensors["mean.0.weight"].min()) >= 0
+    assert float(tensors["model.2.weight"].min()) < 0
 
 
 def test_results_are_not_replaced_unless_told(tmp_path):

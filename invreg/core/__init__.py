@@ -3,7 +3,7 @@
 from invreg.core.algebra import BlockDiagonal, Stack
 from invreg.core.functional import Functional, Likelihood, Precomposed, Sum, Weighted, positive_weight
 from invreg.core.latent import Latent
-from invreg.core.objective import convex_terms, taken_apart
+from invreg.core.objective import checked_terms, convex_terms, taken_apart
 from invreg.core.operator import External, Linear, Operator
 from invreg.core.posterior import Posterior
 from invreg.core.solver import Result, Solver, solve
@@ -26,6 +26,7 @@ __all__ = [
     "Stack",
     "Sum",
     "Weighted",
+    "checked_terms",
     "convex_terms",
     "inner",
     "over_batch",

@@ -10,8 +10,21 @@ from invreg.core.space import ShapeError
 def convex_terms(who: str, objective: Functional | Iterable[Functional]) -> tuple[Functional, ...]:
     """The terms of a convex objective on one image, for a solver called `who`.
 
-    Raises TypeError for what is no term, a term f @ K whose K is not linear and a term that is not convex, and
-    ShapeError for terms on images of different shapes. The sentence names the term and what to use instead.
+    Raises TypeError for a term that is not convex, and as `checked_terms`. The sentence names the term and what to use
+    instead.
+    """
+    terms = checked_terms(who, objective)
+    for t in terms:
+        if not t.convex:
+            raise TypeError(f"{who} minimises convex objectives, and {t.name} is not convex: use {t.instead}")
+    return terms
+
+
+def checked_terms(who: str, objective: Functional | Iterable[Functional]) -> tuple[Functional, ...]:
+    """The terms of an objective on one image, convex or not, for a solver called `who`.
+
+    Raises TypeError for what is no term and a term f @ K whose K is not linear, and ShapeError for terms on images of
+    different shapes.
     """
     given = [objective] if isinstance(objective, Functional) else list(objective)
     terms = tuple(t for f in given for t in (f.terms if isinstance(f, Sum) else [f]))
@@ -26,8 +39,6 @@ def convex_terms(who: str, objective: Functional | Iterable[Functional]) -> tupl
                 f"{who} takes terms f @ K with a linear K; got {t.name}, whose K has no adjoint: use its derivative "
                 "at an estimate as a Linear, or descend the gradient of f(K(x)), with torch.optim say"
             )
-        if not t.convex:
-            raise TypeError(f"{who} minimises convex objectives, and {t.name} is not convex: use {t.instead}")
         if isinstance(t, Precomposed):
             if domain is None:
                 domain, first = t.K.domain, t.name

@@ -37,7 +37,7 @@ class Order:
 class Reconstruction:
     """Images (row, h, w), why the solver stopped (status as in `Result`, and in words), its history and weight.
 
-    order: of the Sobolev misfit, None by least squares.
+    order: of the Sobolev misfit, None by least squares. image_range: the values that are 0 and 1 to a learned prior.
     """
 
     x: Tensor
@@ -47,12 +47,13 @@ class Reconstruction:
     weight: Weight | None = None
     gap: float | None = None
     order: Order | None = None
+    image_range: tuple[float, float] | None = None
 
 
 def without_network(config: "Config") -> None:
     """The check of recipes that use no network."""
     if config.prior.weights is not None:
-        raise InputError(f"prior.weights is for the recipe svtv; the recipe is {config.recipe}")
+        raise InputError(f"prior.weights is for the recipes svtv and lpn; the recipe is {config.recipe}")
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,18 @@ class Prior(Section):
     )
     p: float = Field(0.5, ge=0, le=1, description="a number from 0 (edges free) to 1 (plain total variation)")
     weights: str | None = Field(
-        None, description="a network of invreg train svtv-weights, whose image tells the edges in the recipe svtv"
+        None, description="a network of invreg train: of svtv-weights for the recipe svtv, of lpn for lpn"
     )
+    range: Auto | Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        "auto", description='the values [low, high] that are 0 and 1 to the network of lpn, low < high, or "auto"'
+    )
+
+    @field_validator("range")
+    @classmethod
+    def _ordered(cls, pair: Auto | list[float]) -> Auto | list[float]:
+        if pair != "auto" and not pair[0] < pair[1]:
+            raise ValueError(f"takes [low, high] with low < high; got {pair}")
+        return pair
 
 
 class Misfit(Section):

@@ -76,6 +76,8 @@ def recipe_text(config: "Config", kept: Checkpoint) -> str:
     order = kept.state.get("misfit")
     if order is not None and config.misfit.s == "auto":
         comments["misfit.s"] = f"chosen: {order['s']!r}, {order['reason']}"
+    if "range" in kept.state and config.prior.range == "auto":
+        comments["prior.range"] = f"chosen: {kept.state['range']!r}"
     head = (
         f"invreg reconstruct FILE --recipe recipe.toml gives this run again.\n"
         f"Made by invreg {versions()['invreg']} from a measurement with the fingerprint {kept.state['fingerprint']}."

@@ -256,6 +256,7 @@ def _convergence(kept: Checkpoint) -> str:
         ("gap", "gap, relative to the objective"),
         ("objective", "objective"),
         ("residual", "residual, times the noise"),
+        ("change", "change, relative to the image"),
     ):
         points = [(r["iter"], r[name]) for r in rows if name in r and np.isfinite(r[name]) and r[name] > 0]
         if len(points) > 1:

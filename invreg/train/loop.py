@@ -51,11 +51,8 @@ class _Run:
     rows: list[Row]
 
 
-class NotFinite(Exception):
-    """A loss or gradient is no finite number; `row` is that of the step."""
-
-    def __init__(self, row: Row) -> None:
-        self.row = row
+class Stopped(Exception):
+    """Training cannot go on: a loss or gradient is no finite number, or the task says why not."""
 
 
 def train(
@@ -102,6 +99,8 @@ def _steps(
                 run.rows += _fetched(pending, processes)
                 pending = []
                 progress(run.rows[-1])
+                if why := task.hopeless(run.rows):
+                    raise Stopped(f"stopped at step {run.step}: {why}")
             if at_end:
                 with torch.no_grad():
                     run.rows[-1] |= task.validate(run.mean, processes.device) if processes.first else {}
@@ -111,13 +110,9 @@ def _steps(
                 saved = run.step
                 progress(run.rows[-1])
                 processes.wait()
-    except NotFinite as stop:
+    except Stopped as stop:
         kept = f"the checkpoint of step {saved} is kept" if saved else "there is no checkpoint yet"
-        code = BROKE_DOWN
-        words = (
-            f"stopped at step {stop.row['step']:.0f}: its loss is {stop.row['loss']:g} and its gradient's norm "
-            f"{stop.row['norm']:g}; {kept}; try a smaller train.rate"
-        )
+        code, words = BROKE_DOWN, f"{stop}; {kept}"
     except KeyboardInterrupt:
         code = NOT_FINISHED
         kept = f"go on from step {saved} with --resume" if saved else "nothing was saved yet"
@@ -138,13 +133,14 @@ def _step(task: Task, t: Training, run: _Run, model: nn.Module, rate: float, pro
     with torch.no_grad():
         batch = task.batch(draws, processes.device)
     with precision(t.precision, processes.device):
-        loss = task.loss(model, batch)
+        loss = task.loss(model, batch, run.step)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), t.clip)
     run.optimiser.step()
+    task.after_step(run.model)
     schedule.average(run.mean.parameters(), run.model.parameters(), schedule.decay(run.step, t.average))
     for kept, now in zip(run.mean.buffers(), run.model.buffers(), strict=True):
         kept.copy_(now)
@@ -152,13 +148,16 @@ def _step(task: Task, t: Training, run: _Run, model: nn.Module, rate: float, pro
 
 
 def _fetched(pending: list[tuple[Row, Tensor]], processes: Processes) -> list[Row]:
-    """The rows with their losses, means over the processes. Raises NotFinite for the first that has none."""
+    """The rows with their losses, means over the processes. Raises Stopped for the first that has none."""
     values = processes.mean(torch.stack([value for _, value in pending])).tolist()
     rows = []
     for (row, _), (loss, norm) in zip(pending, values, strict=True):
         rows.append({**row, "loss": loss, "norm": norm})
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise NotFinite(rows[-1])
+            raise Stopped(
+                f"stopped at step {row['step']:.0f}: its loss is {loss:g} and its gradient's norm {norm:g}; "
+                "try a smaller train.rate"
+            )
     return rows
 
 

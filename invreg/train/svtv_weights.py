@@ -20,6 +20,7 @@ from invreg.train import config as settings
 from invreg.train.data import ImageFolder, draw, middle, resized
 from invreg.train.loop import seed
 from invreg.train.scans import Geometry, Scans
+from invreg.train.tasks import Batch, Task
 
 SHOWN, VALIDATED = 3, 32  # validation images that are drawn, and that are measured
 SMOOTH = 1e-6  # added to squared gradients, so that their root has a derivative at 0; a thousandth of the image's range
@@ -54,7 +55,7 @@ def steepness(x: Tensor) -> Tensor:
     return (Gradient((x.shape[-2], x.shape[-1]))(x).square().sum(-3) + SMOOTH).sqrt()
 
 
-class EdgeTask:
+class EdgeTask(Task):
     """Images of a folder, their simulated scans, and the loss of the network's image of these."""
 
     def __init__(self, config: Config) -> None:
@@ -103,7 +104,7 @@ class EdgeTask:
             inputs[chosen] = self.scans.first_image(y, count).unflatten(0, (-1, channels))
         return inputs, truth
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
         return elastic(model(batch[0]), batch[1], self.config.weights.alpha)
 
     def _held(self, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -13,14 +13,16 @@ from invreg.io import InputError
 from invreg.recipes.config import overridden, read_toml
 from invreg.train import TASKS
 from invreg.train.config import Config
+from invreg.train.report import Row
 
 Batch = tuple[Tensor, ...]
 
 
 class Task(Protocol):
-    """A network, what it is trained on, and how good it is.
+    """A network, what it is trained on, and how good it is; a task derives from this.
 
     notes: what a user should know of the data. A batch is a tuple of tensors (item, ...) on the device it was made for.
+    Steps count from 0.
     """
 
     notes: list[str]
@@ -33,9 +35,17 @@ class Task(Protocol):
         """One item for each generator, from which alone it draws: so no item depends on the others."""
         ...
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss of a batch; it calls the model once."""
+    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
+        """The mean loss of a batch at a step; it calls the model once."""
         ...
+
+    def after_step(self, model: nn.Module) -> None:
+        """What is done to the network after each step of the optimiser, such as a projection of its weights."""
+        return
+
+    def hopeless(self, rows: list[Row]) -> str | None:
+        """Why training need not go on, by the rows of all steps so far; None where it should."""
+        return None
 
     def validate(self, model: nn.Module, device: torch.device) -> dict[str, float]:
         """Figures on images that are not trained on, by name."""

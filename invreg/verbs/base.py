@@ -38,7 +38,7 @@ SETTINGS = {
     ),
     "--s": ("misfit.s", "S|auto", "order of the Sobolev misfit, < 1.5 (default auto: found in the noise)"),
     "--centre": ("correct.centre", "X|auto", "bin of the rotation axis (default auto: found)"),
-    "--weights": ("prior.weights", "NET", "network of invreg train svtv-weights that finds the edges for svtv"),
+    "--weights": ("prior.weights", "NET", "network of invreg train: of svtv-weights for svtv, of lpn for lpn"),
     "--device": ("compute.device", "NAME", "cpu or cuda (default cpu)"),
     "--angles": ("data.angles", "FILE", "text file of angles, one a projection"),
     "--angle-range": ("data.angle_range", "A:B", "evenly spread angles in degrees, B the view after the last"),
@@ -54,7 +54,7 @@ def no_flags(verb: argparse.ArgumentParser) -> None:
 def measurement_flags(verb: argparse.ArgumentParser, files: str = "?") -> None:
     """FILE ("*": several), the recipe and the settings of the verbs that read a measurement."""
     verb.add_argument("file", nargs=files, metavar="FILE", help="the measurement, a file or a folder")
-    verb.add_argument("--recipe", metavar="NAME|FILE", help="tv (default), svtv, cgls, fbp, fdk, or a recipe.toml")
+    verb.add_argument("--recipe", metavar="NAME|FILE", help="tv (default), svtv, lpn, cgls, fbp, fdk, or a recipe.toml")
     for flag, (_, metavar, told) in SETTINGS.items():
         verb.add_argument(flag, metavar=metavar, help=told)
     verb.add_argument("--truncated", action="store_true", help="go on where the detector is too narrow")

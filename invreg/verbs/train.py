@@ -14,6 +14,8 @@ SETTINGS = {
         "X",
         "of svtv-weights: loss of the image (1) or only of its gradient (0), default 0.5",
     ),
+    "--sigma": ("noise.sigma", "X", "of lpn: standard deviation of the noise to remove, images being 0 to 1"),
+    "--patch": ("noise.patch", "N", "of lpn: pixels on a side of a training patch (default 64)"),
     "--steps": ("train.steps", "N", "steps of the training (default 20000)"),
     "--device": ("train.device", "NAME", "cpu or cuda (default cpu)"),
 }
