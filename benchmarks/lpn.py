@@ -4,11 +4,11 @@
     python benchmarks/lpn.py table RESULTS
 
 photos/{val,test}: photographs, 128 x 128 in the middle as grey images; slices/{train,test}/gt: CT slices, as
-benchmarks/ct_slices.py CT SLICES 20 makes them. Parameters are chosen by the mean PSNR over TUNE images of val or train,
-and the figures are means over the COUNT first images of test. But total variation has the best weight for the test
-images themselves, to within a factor of two: its figures are the best that it can do. NAME is a network, a file or one
-that is shipped: `lpn` ones are priors for PnPADMM, `denoiser` ones its proximal map by plug and play, without a proof.
-BM3D is the package of that name (https://pypi.org/project/bm3d), where there is one. A line of RESULTS is not run again.
+benchmarks/ct_slices.py CT SLICES 20 makes them. Parameters are chosen by the mean PSNR over TUNE images of val or
+train, and the figures are means over the COUNT first images of test. But total variation has the best weight for the
+test images themselves, to within a factor of two: its figures are the best that it can do. NAME is a network, a file or
+one that is shipped: `lpn` ones are priors for PnPADMM, `denoiser` ones its proximal map by plug and play, without a
+proof. BM3D is the package of that name (https://pypi.org/project/bm3d). A line of RESULTS is not run again.
 """
 
 import argparse
@@ -158,7 +158,7 @@ def by_prior(prior: Functional) -> Callable[[Problem, float, Limits], Tensor]:
 
 
 def bm3d(p: Problem, setting: float, limits: Limits) -> Tensor:
-    np.trapz = np.trapezoid  # which bm3d 4.0 still calls by its old name
+    np.trapz = np.trapezoid  # noqa: NPY201  # which bm3d 4.0 still calls by its old name
     from bm3d import bm3d_deblurring
 
     assert p.kernel is not None
