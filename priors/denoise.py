@@ -14,6 +14,7 @@ from invreg.priors.tv import TV, _Variation
 
 EVERY = 10  # steps between two looks at the gap
 STALLED = 30  # looks, and a quarter of those before, without a gap smaller by a fifth: round-off
+BLOCK = 2**14  # pixels of an image that a step takes at a time: the blocks of EVERY steps fit the cache
 LARGE = 2**16  # pixels from which the rows of one image are shared by the threads
 
 
@@ -136,14 +137,11 @@ class _Numba:
         chosen = active.reshape(-1).nonzero().flatten().tolist()
         options = s, s * g.soft, g.isotropic
         if torch.get_num_threads() == 1 or math.prod(K.domain.shape) < LARGE:
-            run(
-                [
-                    partial(
-                        fista, self.y[i], self.u[i], self.v[i], self.images[i], inverse, self.radius[i], *options, b
-                    )
-                    for i, b in ((i, np.ascontiguousarray(factors[i])) for i in chosen)
-                ]
-            )
+            depth, height, width = K.box
+            block = height if depth > 1 else max(BLOCK // width, 1)
+            arrays = [(self.y[i], self.u[i], self.v[i], self.images[i], inverse, self.radius[i]) for i in chosen]
+            betas_each = [np.ascontiguousarray(factors[i]) for i in chosen]
+            run([partial(fista, *a, *options, b, block) for a, b in zip(arrays, betas_each, strict=True)])
             return
         for i in chosen:
             y, u, v, x = self.y[i], self.u[i], self.v[i], self.images[i]

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+BLOCK = 16  # rows of an image that a step takes at a time
 
 compiled = numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
 # sums in any order, which is what lets them run in vector registers
@@ -229,13 +230,23 @@ def ascend_ahead(
 @compiled
 def fista(
     y: Array, u: Array, v: Array, x: Array, inverse: Array, radius: Array, step: float, soft: float,
-    isotropic: bool, betas: Array,
+    isotropic: bool, betas: Array, block: int,
 ) -> None:  # fmt: skip
-    """len(betas) accelerated projected-gradient steps on the dual of denoising, in place, with x as workspace."""
+    """len(betas) accelerated projected-gradient steps on the dual of denoising, in place, with x as workspace.
+
+    `block` rows at a time, every step one block behind the one before, so that y, u and v are still in the cache. It
+    must be as far as differences reach: of a volume the rows of a plane.
+    """
     rows = x.shape[1] * x.shape[2]
-    for beta in betas:
-        residual(y, v, inverse, x, 0, rows)
-        ascend_ahead(x, u, v, inverse, radius, step, soft, isotropic, beta, 0, rows)
+    blocks = (rows + block - 1) // block
+    for t in range(blocks + len(betas)):
+        for s in range(max(t - blocks, 0), min(t + 1, len(betas))):
+            start = (t - s) * block
+            residual(y, v, inverse, x, start, min(start + block, rows))
+            if t > s:
+                ascend_ahead(
+                    x, u, v, inverse, radius, step, soft, isotropic, betas[s], start - block, min(start, rows)
+                )  # fmt: skip
 
 
 @summing

@@ -113,9 +113,11 @@ def test_other_libraries_find_the_same_image(peer):
     assert np.abs(y.numpy() - other).max() > 0.05
 
 
-def test_kernels_and_separate_operations_walk_the_same_way():
-    """In place on the CPU against plain torch operations, which a GPU and autograd take; many threads against one."""
-    y, prior = uniform(2, 6, 5), SpaceVariantTV(uniform(2, 6, 5, seed=1), huber=0.05)
+@pytest.mark.parametrize("shape", [(6, 5), (40, 500), (5, 4, 3)])
+def test_kernels_and_separate_operations_walk_the_same_way(shape):
+    """In place on the CPU, block by block of rows, against plain torch operations, which a GPU and autograd take."""
+    weights = uniform(*shape, seed=1)
+    y, prior = uniform(2, *shape), SpaceVariantTV(weights, ndim=len(shape), huber=0.05)
     x = tv_denoise(y, 0.3, prior=prior, tol=0.0, max_iter=60)[0]
     recorded = tv_denoise(y.requires_grad_(), 0.3, prior=prior, tol=0.0, max_iter=60)[0]
     torch.testing.assert_close(recorded.detach(), x, rtol=0, atol=1e-10)

@@ -1,11 +1,12 @@
 """The default solver and other schemes on the problems to report on (held out), to certified gaps.
 
-    python benchmarks/schemes/compare.py --size 128 --pairs 400
+    python benchmarks/schemes/compare.py --size 128 --pairs 400 [--only ramp]
 
 Problems of larger images are taken at `--size`. A pair is two uses of A or its adjoint, counted at the operator, so
-that a scheme's inner conjugate gradients, line search and first steps are in it (the norms of A and D are not). Every
-scheme's gap is that of `PDHG.certificate` on its iterates, looked at after every 20 pairs; these looks count neither
-as pairs nor as time. A scheme that breaks down counts as one that does not arrive. Prints Markdown.
+that a scheme's inner conjugate gradients, line search and first steps are in it (the norms of A and D are not, nor is
+that of A in a metric). Every scheme's gap is that of `PDHG.certificate` on its iterates, looked at after every 20
+pairs; these looks count neither as pairs nor as time. A scheme that breaks down counts as one that does not arrive.
+Prints Markdown.
 """
 
 import os
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +40,7 @@ from schemes.methods import (
     former,
     halpern,
     line_search,
+    ramped,
     restarted,
 )
 from schemes.problems import CHOOSE, REPORT, Problem
@@ -58,6 +61,8 @@ SCHEMES: dict[str, Callable[[Problem], Iterates]] = {
     "Malitsky-Pock line search": line_search,
     "restarts, adaptive weight (PDLP)": restarted,
     "restarted reflected Halpern": halpern,
+    "restarted reflected Halpern, ramp metric": ramped(partial(halpern, first_ratio=1.0)),
+    "the default in the ramp metric": ramped(default),
     "ADMM": admm,
     "FISTA, 30 warm inner steps": fista,
     "accelerated dual, 10 inner steps": accelerated,
@@ -89,7 +94,7 @@ class Run(NamedTuple):
 def run(problem: Problem, scheme: Callable[[Problem], Iterates], limit: int) -> Run:
     solver = PDHG(problem.objective)
     state, reached, spent, looks, gap = solver.init(torch.zeros(problem.truth.shape)), [math.inf] * 3, 0.0, 20, math.inf
-    uses, method = Uses(problem.A), scheme(problem)
+    method, uses = scheme(problem), Uses(problem.A)
     while looks <= limit and gap > GOALS[-1]:
         start = time.process_time()
         while uses.count < 2 * looks:
@@ -111,14 +116,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=512, help="of larger images")
     parser.add_argument("--pairs", type=int, default=700, help="the limit")
+    parser.add_argument("--only", default="", help="schemes with this in their name, beside the default")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    results: dict[str, list[Run]] = {name: [] for name in SCHEMES}
+    schemes = {name: s for name, s in SCHEMES.items() if s is default or args.only in name}
+    results: dict[str, list[Run]] = {name: [] for name in schemes}
     print(f"load {os.getloadavg()[0]:.1f}\n\n| problem | scheme: pairs to " + ", ".join(f"{g:g}" for g in GOALS) + " |")
     print("|---|---|")
     for problem in (*REPORT, *CHOOSE):
-        for name, scheme in SCHEMES.items():
+        for name, scheme in schemes.items():
             if problem in REPORT or scheme is default:
                 small = replace(problem, size=min(problem.size, args.size))
                 result = run(small, scheme, args.pairs)

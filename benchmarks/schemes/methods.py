@@ -1,12 +1,13 @@
 """Schemes that the default solver was compared with, as short as research code: generators of (x, duals)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from schemes.problems import Problem
 from torch import Tensor
 
+from invreg.core import Functional, Linear, Space, inner, over_batch
 from invreg.solvers import ADMM, PDHG
 
 Iterates = Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]
@@ -235,3 +236,76 @@ def halpern(problem: Problem, first_ratio: float = 1e-3) -> Iterates:
             continue
         k, last = k + 1, now
         point = [torch.lerp(s, 2 * n - z, k / (k + 1)) for s, n, z in zip(start, new, point, strict=True)]
+
+
+class Ramp(Linear):
+    """R, the square root of the metric m = floor + (1 - floor) |frequency| / its largest, along the detector."""
+
+    def __init__(self, sinograms: Space, floor: float) -> None:
+        super().__init__(sinograms, sinograms)
+        self.bins = sinograms.shape[-1]
+        self.metric = torch.lerp(2 * torch.fft.rfftfreq(self.bins), torch.ones(()), floor)
+
+    def by(self, factors: Tensor, y: Tensor) -> Tensor:
+        return torch.fft.irfft(torch.fft.rfft(y) * factors, n=self.bins)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.by(self.metric.sqrt(), x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._forward(y)
+
+
+class Misfit(Functional):
+    """f(z) = |R^-1 z - y|^2 / 2."""
+
+    def __init__(self, R: Ramp, y: Tensor) -> None:
+        super().__init__()
+        self.R, self.data = R, y
+
+    def grad(self, x: Tensor) -> Tensor:
+        return self.R.by(1 / self.R.metric, x - self.R(self.data))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = self.R.by(self.R.metric.rsqrt(), x) - self.data
+        return inner(rest, rest, 2) / 2
+
+    def conj(self, u: Tensor, bound: Tensor | float = math.inf) -> Tensor:
+        back = self.R(u)
+        return inner(back, back, 2) / 2 + inner(back, self.data, 2)
+
+    def conj_prox(self, u: Tensor, step: Tensor | float) -> Tensor:
+        s = over_batch(step, u, 2)
+        return self.R.by(1 / (1 + s * self.R.metric), u - s * self.R(self.data))
+
+
+class Ramped(Problem):
+    """A scan's problem with the data's dual in the metric of a ramp filter, in which A A^T is closer to the identity.
+
+    f(A x) = f(R^-1 (R A) x): as a term of R A its dual v is R^-1 times that of A, so |v|^2 is |u|^2 in the metric.
+    """
+
+    def __init__(self, problem: Problem, floor: float) -> None:
+        data, *others = problem.objective
+        R = Ramp(data.K.codomain, floor)
+        K = R @ data.K
+        norm = K.norm()
+        K.norm = lambda *_: norm
+        vars(self).update(
+            vars(problem), R=R, y=problem.y, truth=problem.truth, objective=(Misfit(R, problem.y) @ K, *others)
+        )
+
+
+def ramped(scheme: Callable[[Problem], Iterates], floor: float = 0.1) -> Callable[[Problem], Iterates]:
+    """The scheme on the `Ramped` problem; a blur has no ramp and stays as it is.
+
+    floor: of 0.1, 0.03 and 0.01 the one that cost the default no pairs on six problems to choose by.
+    """
+
+    def on(problem: Problem) -> Iterates:
+        if problem.kind == "blur":
+            return scheme(problem)
+        other = Ramped(problem, floor)
+        return ((x, (other.R(v), p)) for x, (v, p) in scheme(other))
+
+    return on
