@@ -202,7 +202,8 @@ def main() -> None:
     survey = WELLS if options.survey == "wells" else SURFACE
     inversion = Inversion(survey)
     print(f"{options.survey}: {survey.shape} nodes, {len(survey.sources)} shots of {survey.steps} steps, float32")
-    print(f"the true model: {inversion.judge(inversion.true)}; converged: below {100 * inversion.enough:.1f} %\n\nmodel error (m/s) / data misfit (%) / iterations\n")
+    print(f"the true model: {inversion.judge(inversion.true)}; converged: below {100 * inversion.enough:.1f} %")
+    print("\nmodel error (m/s) / data misfit (%) / iterations\n")
     titles = " | ".join(f"s = {s:g}" for s in options.orders)
     print(f"| start | at the start | {titles} |\n|---|---|{'---|' * len(options.orders)}")
     found: dict[str, list[tuple[str, Tensor]]] = {}
