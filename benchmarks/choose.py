@@ -152,7 +152,7 @@ def by_sure(p: Problem) -> tuple[float, float]:
 
 def smooth(p: Problem) -> Variational:
     """The smoothed lower problem of the two pairs: nu a hundredth of the range, a ridge of a thousandth of |A|^2."""
-    y = p.pairs[1]
+    y = p.pairs[1].double()
     denoises = p.name.startswith("denoise")  # strongly convex by itself
     ridge = 0.0 if denoises else 1e-3 * p.A.norm() ** 2
 
@@ -163,22 +163,24 @@ def smooth(p: Problem) -> Variational:
 
 
 def by_maid(p: Problem) -> tuple[float, float]:
-    lower, truth, theta = smooth(p), p.pairs[0], torch.tensor([np.log(p.start())])
+    lower, truth = smooth(p), p.pairs[0].double()
+    theta = torch.tensor([np.log(p.start())], dtype=torch.float64)
     zero = torch.zeros_like(truth)
     rough = descend(lower, zero, theta, 1e-3 * float(lower.grad_x(zero, theta).norm()), 1000)
     unit = float((rough.x - truth).square().sum((1, 2)).mean())  # so that f starts at 1
     eps, delta = 0.03 * float(truth.norm()), 0.03 / unit**0.5
-    learner = MAID(lower, (2 / unit) * LeastSquares(truth), eps=eps, delta=delta, beta=10.0)
-    found = learner.run(theta, rough.x, max_iter=20, tol=1e-2, max_lower_steps=3000)
+    learner = MAID(lower, (2 / unit) * LeastSquares(truth), eps=eps, delta=delta, beta=10.0, reach=2.0)
+    found = learner.run(theta, rough.x, max_iter=20, relative=2e-2, max_lower_steps=3000)
     found.lower_steps += rough.steps
     return float(found.theta.exp()), 2 * (found.lower_steps + found.cg_steps) / STEPS
 
 
 def by_hoag(p: Problem) -> tuple[float, float]:
-    lower, upper = smooth(p), LeastSquares(p.pairs[0])
+    lower, truth = smooth(p), p.pairs[0].double()
     middle = float(np.log(p.start()))
-    learner = HOAG(lower, upper, tol=1e-2, bounds=(middle - 7, middle + 7))
-    found = learner.run(torch.tensor([middle]), torch.zeros_like(p.pairs[0]), max_iter=12, tol=0.05)
+    learner = HOAG(lower, LeastSquares(truth), tol=1e-2, bounds=(middle - 7, middle + 7))
+    theta = torch.tensor([middle], dtype=torch.float64)
+    found = learner.run(theta, torch.zeros_like(truth), max_iter=12, tol=0.05)
     return float(found.theta.exp()), 2 * (found.lower_steps + found.cg_steps) / STEPS
 
 

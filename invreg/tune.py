@@ -27,10 +27,10 @@ Method = Literal["discrepancy", "gcv", "sure", "lcurve", "maid"]
 METHODS: tuple[Method, ...] = ("discrepancy", "gcv", "sure", "lcurve", "maid")
 TRIAL_ITER, TRIAL_TOL = 300, 2e-3  # of the recipe's own solver, for the trials
 SPAN = 100.0  # of the weights that the L-curve looks at, on both sides of the start
-# of learning: the smoothing next to the largest value, the ridge next to |A|^2; the slope of the squared error in log
-# lambda, next to that at the start, below which nothing is gained; the gradient of the first solve, next to
-# its start; steps of the lower problem
-SMOOTHING, RIDGE, FLAT, EASY, LEARN_STEPS = 1e-2, 1e-3, 1e-2, 1e-3, 20_000
+# of learning: the smoothing next to the largest value, the ridge next to |A|^2; the slope in log lambda of the log of
+# the squared error, below which less than about 0.01 dB is to be gained; the longest step in log lambda; the gradient
+# of the first solve, next to its start; steps of the lower problem
+SMOOTHING, RIDGE, FLAT, REACH, EASY, LEARN_STEPS = 1e-2, 1e-3, 2e-2, 2.0, 1e-3, 20_000
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ def _learned(rows: list[Row]) -> list[Tuned]:
             raise InputError(
                 f"{row.file}: not the geometry of {first.file}; --method maid takes files of one geometry and size"
             )
-    truth = torch.cat([row.truth for row in rows if row.truth is not None])
+    # in double precision: the last steps gain less than the round-off of float32
+    truth = torch.cat([row.truth for row in rows if row.truth is not None]).double()
     size, peak = float(truth.square().sum((1, 2)).mean()), float(truth.abs().max())
     if peak == 0:
         raise InputError(f"{first.file}: the truth is zero everywhere; there is nothing to learn from it")
@@ -168,14 +169,15 @@ def _learned(rows: list[Row]) -> list[Tuned]:
     def prior(theta: Tensor) -> SmoothTV:
         return SmoothTV(shape, theta[0].exp(), SMOOTHING * peak)
 
-    lower = Variational(LeastSquares(torch.cat([row.y for row in rows])) @ A, prior, ridge=RIDGE * A.norm() ** 2)
+    y = torch.cat([row.y for row in rows]).double()
+    lower = Variational(LeastSquares(y) @ A, prior, ridge=RIDGE * A.norm() ** 2)
     start = truth.new_tensor([math.log(first_weight(A, torch.cat([row.std for row in rows]).clamp(min=1e-12)))])
     zero = torch.zeros_like(truth)
     rough = descend(lower, zero, start, EASY * float(lower.grad_x(zero, start).norm()), LEARN_STEPS)
     unit = max(float((rough.x - truth).square().sum((1, 2)).mean()), 1e-12 * size)
     upper = (2 / unit) * LeastSquares(truth)  # 1 at the start
-    learner = MAID(lower, upper, eps=0.03 * size**0.5, delta=0.03 / unit**0.5, beta=10.0)
-    found = learner.run(start, rough.x, max_iter=20, tol=FLAT, max_lower_steps=LEARN_STEPS)
+    learner = MAID(lower, upper, eps=0.03 * size**0.5, delta=0.03 / unit**0.5, beta=10.0, reach=REACH)
+    found = learner.run(start, rough.x, max_iter=20, relative=FLAT, max_lower_steps=LEARN_STEPS)
     if not math.isfinite(float(found.theta)) or found.status == "nonfinite":
         raise InputError(f"{first.file}: learning broke down at what is no finite number; check the measurement")
     weight = float(found.theta.exp())

@@ -46,11 +46,12 @@ class MAID:
 
     upper: a functional with `grad` and `lipschitz`, such as LeastSquares(truth) of (n, *image); convex: whether it is,
     which spares half of its smoothness in the descent test. eps, delta: first accuracies of the lower problem,
-    |x - x(theta)| <= eps, and of the linear system. beta: first step. eta (least descent), rho (backtracking), tau
-    (tightening) and nu (relaxing of the accuracies), backtracks: as in the paper's scripts; `rounds` of tightening a
-    step. omega, and so the descent, is certain where the bounds of `lower` are; its form is sharper than the paper's,
-    which has |J| / mu and the Lipschitz constant of H^-1. Source: Salehi, Mukherjee, Roberts,
-    Ehrhardt, "An adaptively inexact first-order method for bilevel optimization", arXiv 2308.10098.
+    |x - x(theta)| <= eps, and of the linear system. beta: first step. reach: theta moves by no more at once; take about
+    2 for logarithms of weights, since f is flat where they are far too small and a leap there may well be a descent.
+    eta (least descent), rho (backtracking), tau (tightening) and nu (relaxing of the accuracies), backtracks: as in the
+    paper's scripts; `rounds` of tightening a step. omega, and so the descent, is certain where the bounds of `lower`
+    are; its form is sharper than the paper's, which has |J| / mu and the Lipschitz constant of H^-1. Source: Salehi,
+    Mukherjee, Roberts, Ehrhardt, "An adaptively inexact first-order method for bilevel optimization", arXiv 2308.10098.
     """
 
     lower: BilevelLower
@@ -58,6 +59,7 @@ class MAID:
     eps: float = 1e-1
     delta: float = 1e-1
     beta: float = 1e-2
+    reach: float = math.inf
     convex: bool = True
     eta: float = 1e-4
     rho: float = 0.5
@@ -71,6 +73,8 @@ class MAID:
         for name in ("eps", "delta", "beta"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"MAID takes a finite {name} > 0; got {getattr(self, name)}")
+        if not self.reach > 0:
+            raise ValueError(f"MAID takes a reach > 0; got {self.reach}")
         object.__setattr__(self, "smooth", self.upper.lipschitz())  # of an upper f @ K it costs tens of products
 
     def run(
@@ -80,15 +84,16 @@ class MAID:
         *,
         max_iter: int = 100,
         tol: float = 0.0,
+        relative: float = 0.0,
         max_lower_steps: int = 100_000,
         callback: Callable[[dict[str, Any]], object] | None = None,
     ) -> Learned:
         """Learn from theta (p,), with the first lower solve started at x (n, *image).
 
-        Stops where |grad f| <= tol ("converged"), after max_iter steps or max_lower_steps of the lower problem
-        ("max_iter"), after ten steps that did not lower f however fine the accuracy ("stalled"), or on what is not
-        finite ("nonfinite"). A row of the history holds theta, its hypergradient z
-        and the accuracies before the step that it tells of.
+        Stops where |grad f| <= tol or <= relative * f ("converged"), after max_iter steps or max_lower_steps of the
+        lower problem ("max_iter"), after ten steps that did not lower f however fine the accuracy ("stalled"), or on
+        what is not finite ("nonfinite"). A row of the history holds theta, its hypergradient z and the accuracies
+        before the step that it tells of.
         """
         zero = torch.zeros_like(theta)
         s = MAIDState(theta, x, None, self.eps, self.delta, self.beta, self.backtracks, zero, max_lower_steps)
@@ -96,14 +101,15 @@ class MAID:
         history: list[dict[str, Any]] = []
         status, failures = "max_iter", 0
         while len(history) < max_iter and s.left > 0 and status == "max_iter":
-            s, ahead = self._step(s, tol)
+            enough = max(tol, relative * self.value(s.x))
+            s, ahead = self._step(s, enough)
             row = {"iter": len(history) + 1, "theta": s.theta, "z": s.z, "upper": self.value(s.x)}
             row |= {
                 "gradient": s.size,
                 "omega": s.omega,
                 "eps": s.eps,
                 "delta": s.delta,
-                "step": ahead.beta if ahead else 0.0,
+                "step": float((ahead.theta - s.theta).norm()) / s.size if ahead else 0.0,
             }
             row |= {"lower_steps": (ahead or s).lower_steps, "cg_steps": s.cg_steps}
             history.append(row)
@@ -112,7 +118,7 @@ class MAID:
             failures = 0 if ahead else failures + 1
             if not math.isfinite(s.size + s.omega):
                 status = "nonfinite"
-            elif s.size + s.omega <= tol:
+            elif s.size + s.omega <= enough:
                 status = "converged"
             elif failures == FAILURES or (s.eps <= FINEST and not ahead):
                 status = "stalled"
@@ -155,11 +161,12 @@ class MAID:
                 return s, None
             lowest = self._bound(s, -1)
             blur = self._bound(s, 1) - lowest
+            longest = min(s.beta, self.reach / s.size)
             for i in range(s.backtracks):
-                step = s.beta * self.rho**i
+                step = longest * self.rho**i
                 if step * s.size * (s.size + s.omega) < blur:
                     break  # so short a step gains, to first order, less than can be told at this accuracy
-                there = self._solve(s._replace(theta=s.theta - step * s.z, beta=step))
+                there = self._solve(s._replace(theta=s.theta - step * s.z, beta=s.beta * self.rho**i))
                 s = s._replace(lower_steps=there.lower_steps, left=there.left)
                 if s.left == 0:
                     return s, None

@@ -135,6 +135,12 @@ def test_maid_refuses(bad):
         MAID(lower, upper, **bad)
 
 
+def test_maid_refuses_a_reach_of_nothing():
+    lower, upper, *_ = toy()
+    with pytest.raises(ValueError, match="MAID takes a reach > 0"):
+        MAID(lower, upper, reach=0.0)
+
+
 def test_maid_says_what_is_not_finite():
     lower, upper, *_ = toy()
     zero = torch.zeros(10, dtype=torch.float64)

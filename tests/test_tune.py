@@ -91,29 +91,33 @@ def simulated(tmp_path, name, seed, *more):
     return path
 
 
-@pytest.mark.xfail(strict=True, reason="learning stops at a slope of 1 %: 0.06 dB from the best of the grid")
-def test_one_weight_is_learned_for_all(tmp_path, capsys, monkeypatch):
-    """From a twentieth of the usual start: within 0.02 dB of the best of a grid, by the smoothed problem."""
+@pytest.mark.parametrize("factor", [1 / 20, 20])
+def test_one_weight_is_learned_for_all(factor, tmp_path, capsys, monkeypatch):
+    """From a start far too small or too large: within 0.02 dB of the best of a grid, by the smoothed problem.
+
+    The grid is solved far more exactly than PSNR needs: at a gradient of 1e-4 of the first one it is off by 0.1 dB.
+    """
     files = [simulated(tmp_path, name, k, "--keep-truth") for k, name in enumerate("ab")]
     capsys.readouterr()
     rows, usual, row_of = [], [], tune._row
     monkeypatch.setattr(tune, "_row", lambda config: rows.append(row_of(config)) or rows[-1])
-    monkeypatch.setattr(tune, "first_weight", lambda A, std: usual.append(first_weight(A, std)) or usual[0] / 20)
+    monkeypatch.setattr(tune, "first_weight", lambda A, std: usual.append(first_weight(A, std)) or factor * usual[0])
     found = told(capsys, *files, "--method", "maid")
     (learned,) = {one["weight"] for one in found["files"]}
     assert "learned from 2 truths" in found["files"][0]["reason"] and "(converged)" in found["files"][0]["reason"]
     assert found["files"][0]["trials"][-1]["lower_steps"] < 5000
-    A, y, truth = rows[0].A, torch.cat([row.y for row in rows]), torch.cat([row.truth for row in rows])
+    A = rows[0].A
+    y, truth = torch.cat([row.y for row in rows]).double(), torch.cat([row.truth for row in rows]).double()
 
     def quality(weight: float) -> float:
         prior = SmoothTV(A.domain.shape, weight, 1e-2 * float(truth.max()))
-        lower, theta = Variational(LeastSquares(y) @ A, lambda theta: prior, ridge=1e-3 * A.norm() ** 2), torch.zeros(1)
-        zero = torch.zeros_like(truth)
-        x = descend(lower, zero, theta, 1e-4 * float(lower.grad_x(zero, theta).norm()), 5000).x
+        lower = Variational(LeastSquares(y) @ A, lambda theta: prior, ridge=1e-3 * A.norm() ** 2)
+        zero, theta = torch.zeros_like(truth), torch.zeros(1, dtype=torch.float64)
+        x = descend(lower, zero, theta, 1e-7 * float(lower.grad_x(zero, theta).norm()), 5000).x
         return float(-10 * (x - truth).square().mean().log10())  # of all together, as is learned
 
-    best = max(quality(usual[0] * 2.0**k) for k in range(-5, 5))
-    assert quality(usual[0] / 20) < best - 0.5, "the start was good enough: nothing is shown"
+    best = max(quality(usual[0] * 2.0**k) for k in np.arange(-3, 1.5, 0.25))
+    assert quality(factor * usual[0]) < best - 0.5, "the start was good enough: nothing is shown"
     assert quality(learned) > best - 0.02, best
 
 
