@@ -80,9 +80,7 @@ class _Problem(NamedTuple):
         return d, flat
 
 
-def invert(
-    psi: Potential, x: Tensor, tau: Tensor, tol: float, max_iter: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def invert(psi: Potential, x: Tensor, tau: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y with (1 - tau) grad psi(y) + tau y = x for items x (item, *shape) of about [0, 1] and tau (item,) in [0, 1).
 
     Returns y, the residuals, which items failed and their iterations. An item is done where the root mean square of
