@@ -32,7 +32,7 @@ POTENTIALS = {
     "image": (_image, (1, 5, 4)),
     "fixed": (_fixed, (1, 4, 4)),
     "dense": (_dense, (5,)),
-    "patches": (lambda: PatchPotential(_fixed(), 4, 2, chunk=5000), (1, 4, 5)),
+    "patches": (lambda: PatchPotential(_image(), 2, 1, chunk=20_000), (1, 2, 3)),
 }
 every = pytest.mark.parametrize("name", POTENTIALS)
 
