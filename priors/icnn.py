@@ -161,7 +161,9 @@ class ImagePotential(Potential):
         alpha: float = 0.01,
     ) -> None:
         super().__init__()
-        if len(widths) != len(strides) or not widths or kernel % 2 == 0:
+        if kernel % 2 == 0:
+            raise ValueError(f"ImagePotential takes an odd kernel; got {kernel}")
+        if len(widths) != len(strides) or not widths:
             raise ValueError(f"ImagePotential takes as many widths as strides; got {widths} and {strides}")
         self.shape, self.modulus = (channels, None, None), 2 * alpha
         self.alpha, self.beta, self.strides = alpha, beta, tuple(strides)

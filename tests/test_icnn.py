@@ -109,7 +109,7 @@ def test_any_size_sees_parts_as_the_whole():
 
 
 def test_the_published_networks_have_their_numbers_of_weights():
-    """That for 28 x 28 has 64 more, the biases of its first layer, which only the published ones for photographs have."""
+    """That for 28 x 28 has 64 more, biases of its first layer, which only the published ones for photographs have."""
     count = [sum(p.numel() for p in psi.parameters()) for psi in (
         DensePotential(), ConvPotential(), ConvPotential((1, 64, 64), 256, (2, 1, 2, 1, 2), 100, 1e-6))]  # fmt: skip
     assert count == [10502, 317056 + 64, 4017281 - 1]  # less a bias of the last layer, which no gradient sees
