@@ -38,7 +38,7 @@ def place(tmp_path_factory):
 
 def words(place, out, *more):
     return ["train", "lpn", "--data", str(place / "images"), "--out", str(place / out), "--quiet", "--sigma",
-            str(SIGMA), "--patch", "16", "--set", "model.widths=[8,8]", "--set", "model.strides=[1,2]", "--set",
+            str(SIGMA), "--patch", "16", "--set", "model.widths=[8,8]", "--set", "model.strides=[2]", "--set",
             "model.kernel=3", "--set", "train.batch=4", "--set", "train.warmup=10", "--set",
             "train.precision=float32", "--set", "train.average=0.9", *more]  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_other_networks(place, more, kind, shape):
     [
         (["--sigma", "0"], "--sigma: noise.sigma takes the standard deviation of the noise, > 0"),
         (["--patch", "64"], "0 files of images to train on"),
-        (["--set", "model.strides=[1]"], "model: ImagePotential takes as many widths as strides"),
+        (["--set", "model.strides=[1,2]"], "model: ImagePotential takes a width more than strides"),
         (["--set", "model.kernel=4"], "odd"),
         (["--set", 'model.kind="one size"', "--patch", "18", "--set", "model.strides=[2,2]"], "multiples of 4"),
         (["--geometry", "scan.toml"], "lpn takes no --geometry"),
