@@ -30,7 +30,8 @@ def smoothing(path, **over):
     from invreg.train.lpn import network
 
     small = {"model__widths": [4], "model__strides": [1], "model__kernel": 3, "model__alpha": 0.01}
-    config = settings(noise__sigma=SIGMA, noise__patch=SIDE, data__folder="x", **(small | over)).model_dump()
+    small |= {"noise__sigma": SIGMA, "noise__patch": SIDE, "data__folder": "x"}
+    config = settings(**(small | over)).model_dump()
     psi = network(config)
     if config["model"]["kind"] == "any size":
         with torch.no_grad():

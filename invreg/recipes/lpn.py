@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from invreg.recipes.config import Config
 
 MAX_ITER, TOL, EVERY = 200, 1e-3, 5  # the largest relative change of the image, and between its two copies
-TOP = 0.995  # the quantile of a first image that is 1 to the network; the rest is mostly its noise
+TOP = 0.999  # the quantile of a first image that is 1 to the network: above are a few pixels of noise
 
 
 def network(config: "Config") -> tuple[torch.nn.Module, dict[str, Any]]:
