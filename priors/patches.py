@@ -44,10 +44,10 @@ class PatchPotential(Potential):
         wide = F.pad(x, (beyond, ends[1], beyond, ends[0]))
         windows = wide.unfold(2, self.patch, self.stride).unfold(3, self.patch, self.stride)
         patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-        values = torch.cat([self._part(part) for part in patches.split(self.chunk)])
-        return values.reshape(len(x), -1).sum(1) / (self.patch // self.stride) ** 2
-
-    def _part(self, patches: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return self.psi(patches)
-        return checkpoint(self.psi, patches, use_reentrant=False, preserve_rng_state=False)
+        parts = patches.split(self.chunk)
+        held = len(parts) == 1 or not torch.is_grad_enabled()
+        values = [
+            self.psi(part) if held else checkpoint(self.psi, part, use_reentrant=False, preserve_rng_state=False)
+            for part in parts
+        ]
+        return torch.cat(values).reshape(len(x), -1).sum(1) / (self.patch // self.stride) ** 2

@@ -544,14 +544,14 @@ def convex_network(psi: Potential) -> Potential:
     """psi with random weights, large enough for a gradient that is no contraction."""
     generator = torch.Generator().manual_seed(2)
     for p in psi.parameters():
-        p.data = torch.randn(p.shape, generator=generator, dtype=torch.float64) * 1.5 / max(p[0].numel(), 1) ** 0.5
+        p.data = torch.randn(p.shape, generator=generator, dtype=torch.float64) * 0.8 / max(p[0].numel(), 1) ** 0.5
     for layer in (m for m in psi.modules() if hasattr(m, "positive")):
         layer.weight.data.abs_()
     return psi.requires_grad_(False)
 
 
 def _network(channels: int = 1) -> Potential:
-    return convex_network(ImagePotential(channels, (4, 6), (1, 2), kernel=3, beta=4.0, alpha=0.05))
+    return convex_network(ImagePotential(channels, (3, 4), (1, 1), kernel=3, beta=4.0, alpha=0.05))
 
 
 LIKELIHOODS: list[Term] = [
@@ -633,9 +633,8 @@ FUNCTIONALS: list[Term] = [
     Term(
         "DirectionalTV", lambda: DirectionalTV(0.7 * uniform(2, 2, 2, low=-1), tol=0.0), _NO_CLOSED_FORM, shape=(2, 2)
     ),
-    Term("LPN", lambda: LPN(_network()), _LEARNED, longest=1.0),
-    Term("LPN, channels", lambda: LPN(_network(3), low=-0.5, high=1.0), _LEARNED, shape=(3, 2, 3), longest=1.0),
-    Term("LPN, patches", lambda: LPN(PatchPotential(_network(), 4, 2, chunk=5)), _LEARNED, longest=1.0),
+    Term("LPN, channels", lambda: LPN(_network(2), low=-0.5, high=1.0), _LEARNED, shape=(2, 1, 3), longest=1.0),
+    Term("LPN, patches", lambda: LPN(PatchPotential(_network(), 2, 1)), _LEARNED, shape=(2, 3), longest=1.0),
     Term("Weighted, smooth", lambda: 2.5 * _measured()),
     Term("Weighted, prox", lambda: 0.3 * GroupL1(_zero_somewhere()), _NO_GRAD, shape=FIELD),
     Term("Sum", lambda: Sum(_measured(), 3.0 * _weighted()), _SMOOTH_ONLY),
