@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+THRESHOLD = 2.5  # of thresholding at first, in standard deviations of the noise
 START = 0.1  # of the usual size have first weights that are to be small beside those of the identity
 REACH = 6.0  # a dense potential starts as the identity of vectors within -6 to 6
 
@@ -142,52 +143,111 @@ class ConvPotential(Potential):
 
 
 class ImagePotential(Potential):
-    """A potential of images (batch, channels, h, w) of any size: convolutions, whose outcome is summed over the pixels.
+    """A potential of images (batch, channels, h, w) of any size, from half a `kernel` on: a sum over all pixels.
 
-    widths, strides: of each layer; the first has filters of `kernel` x `kernel` pixels and squares of softplus, so that
-    grad psi is a sum of filters of filtered images, weighted by what later layers see around a pixel; these are 3 x 3
-    with softplus, and see the image, averaged to their resolution, too. The quadratic part |Q x|^2 / 2 has free filters
-    Q, which are those of the identity at first, and so is grad psi, nearly. beta: sharpness of the softplus.
-    alpha: psi has the term alpha |x|^2.
+    The first layer has widths[0] filters w of `kernel` x `kernel` pixels, and for each the convex, even function
+    a(t - b) + a(-t - b) of t = w * x, where a(t) = softplus(t)^2 / 2 + c softplus(t), c >= 0: its slope is a threshold
+    between soft (c = 0) and hard (c = b). Further layers, of widths[1:] and `strides`, are convolutions 3 x 3 with
+    softplus of it that see the image, averaged to their resolution, too. psi is a sum of all of these with weights
+    >= 0, of |Q x|^2 / 2 with free filters Q, and of alpha |x|^2. The image goes on beyond its border as in a mirror.
+
+    sigma: the standard deviation of the noise that grad psi removes. At first it does so as hard thresholding of the
+    cosine transforms of all patches does, widths[0] of their coefficients being kept beside the mean. beta: sharpness
+    of the softplus, in units of 1 / sigma.
     """
 
     def __init__(
         self,
         channels: int = 1,
-        widths: Sequence[int] = (32, 32, 64),
-        strides: Sequence[int] = (1, 2, 2),
-        kernel: int = 5,
+        widths: Sequence[int] = (32, 16, 16),
+        strides: Sequence[int] = (2, 2),
+        kernel: int = 7,
+        sigma: float = 0.1,
         beta: float = 10.0,
         alpha: float = 0.01,
     ) -> None:
         super().__init__()
-        if len(widths) != len(strides) or not widths or kernel % 2 == 0:
-            raise ValueError(f"ImagePotential takes as many widths as strides; got {widths} and {strides}")
+        if kernel % 2 == 0:
+            raise ValueError(f"ImagePotential takes an odd kernel; got {kernel}")
+        if len(widths) != len(strides) + 1:
+            raise ValueError(f"ImagePotential takes a width more than strides; got {widths} and {strides}")
+        if widths[0] > channels * (kernel**2 - 1):
+            most = channels * (kernel**2 - 1)
+            raise ValueError(
+                f"ImagePotential with this kernel takes {most} for the first width at most; got {widths[0]}"
+            )
         self.shape, self.modulus = (channels, None, None), 2 * alpha
-        self.alpha, self.beta, self.strides = alpha, beta, tuple(strides)
-        self.first = nn.Conv2d(channels, widths[0], kernel, strides[0], padding=kernel // 2)
-        pairs = list(zip(widths[:-1], widths[1:], strides[1:], strict=True))
-        main = [_positive(nn.Conv2d(n, m, 3, stride, padding=1, bias=False)) for n, m, stride in pairs]
-        self.main = nn.ModuleList(main)
-        self.skip = nn.ModuleList(nn.Conv2d(channels, m, 3, stride, padding=1) for _, m, stride in pairs)
-        self.last = _positive(nn.Conv2d(widths[-1], 1, 1, bias=False))
-        self.quadratic = nn.Conv2d(channels, 8 * channels, kernel, padding=kernel // 2, bias=False)
+        self.sigma, self.beta, self.alpha, self.margin = sigma, beta, alpha, kernel // 2
+        self.strides = tuple(strides)
+        self.first = nn.Conv2d(channels, widths[0], kernel, bias=False)
+        self.threshold = nn.Parameter(torch.full((widths[0], 1, 1), THRESHOLD))
+        self.hardness = nn.Parameter(torch.full((widths[0], 1, 1), THRESHOLD))
+        layers = list(zip(widths[:-1], widths[1:], strides, strict=True))
+        main = [_positive(nn.Conv2d(n, m, 3, stride, padding=1, bias=False)) for n, m, stride in layers]
+        skip = [nn.Conv2d(channels, m, 3, stride, padding=1) for _, m, stride in layers]
+        self.main, self.skip = nn.ModuleList(main), nn.ModuleList(skip)
+        self.sums = nn.ParameterList(torch.full((n, 1, 1), 1 / kernel**2) for n in widths)
+        self.quadratic = nn.Conv2d(channels, 8 * channels, kernel, bias=False)
         with torch.no_grad():
-            for layer in main:
+            waves = _cosines(channels, kernel)
+            self.first.weight.copy_(waves[channels : channels + widths[0]] / sigma)
+            self.quadratic.weight.mul_(START / 4)
+            self.quadratic.weight[:channels] = waves[:channels] / kernel
+            for layer, seen, total, k in zip(main, skip, list(self.sums)[1:], range(1, len(widths)), strict=True):
                 layer.weight.uniform_(0, 2 / layer.weight[0].numel())
-            self.last.weight.fill_(0.1 / widths[-1])
-            self.quadratic.weight.mul_(START)
-            for c in range(channels):
-                self.quadratic.weight[c, c, kernel // 2, kernel // 2] = 1
+                seen.weight.mul_(1 / (3 * sigma))
+                nn.init.zeros_(seen.bias)  # type: ignore[arg-type]
+                total.fill_(START / 5 * math.prod(strides[:k]) ** 2 / widths[k])
+
+    @torch.no_grad()
+    def project(self) -> None:
+        super().project()
+        for parameter in (self.hardness, *self.sums):
+            parameter.clamp_(min=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        z = F.softplus(self.first(self._checked(x)), self.beta).square()
-        seen = F.avg_pool2d(x, self.strides[0], ceil_mode=True) if self.strides[0] > 1 else x
-        for main, skip, stride in zip(self.main, self.skip, self.strides[1:], strict=True):
+        seen, around = self._checked(x), _mirrored(x, self.margin)
+        t = self.first(around)
+        z = self._bent(t - self.threshold) + self._bent(-t - self.threshold)
+        psi = _total(z, self.sums[0], x.dtype)
+        for main, skip, total, stride in zip(self.main, self.skip, list(self.sums)[1:], self.strides, strict=True):
             z = F.softplus(main(z) + skip(seen), self.beta)
+            psi = psi + _total(z, total, x.dtype)
             seen = F.avg_pool2d(seen, stride, ceil_mode=True) if stride > 1 else seen
-        psi = self.last(z).to(x.dtype).sum((1, 2, 3)) + _energy(self.quadratic(x).to(x.dtype)) / 2
-        return psi + self.alpha * _energy(x)
+        return self.sigma**2 * psi + _energy(self.quadratic(around).to(x.dtype)) / 2 + self.alpha * _energy(x)
+
+    def _bent(self, t: Tensor) -> Tensor:
+        z = F.softplus(t, self.beta)
+        return z.square() / 2 + self.hardness * z
+
+
+def _cosines(channels: int, size: int) -> Tensor:
+    """The orthonormal cosine basis of patches (channels, size, size), constant elements first, then by frequency."""
+
+    def basis(n: int) -> Tensor:
+        waves = torch.cos(math.pi / n * torch.arange(n)[:, None] * (torch.arange(n) + 0.5)) * math.sqrt(2 / n)
+        waves[0] /= math.sqrt(2)
+        return waves
+
+    waves = torch.einsum("kc,ui,vj->kuvcij", basis(channels), basis(size), basis(size)).flatten(0, 2)
+    k, u, v = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, (channels, size, size)), indexing="ij"))
+    return waves[torch.argsort((u**2 + v**2) * (1 + 3 * k), stable=True)]  # colour is smoother than brightness
+
+
+def _mirrored(x: Tensor, margin: int) -> Tensor:
+    """Images with `margin` pixels more on each side, the border pixels being repeated first."""
+    for axis in (-2, -1):
+        n = x.shape[axis]
+        if n < margin:
+            raise ValueError(f"ImagePotential with this kernel takes images from {margin} pixels on; got {n}")
+        at = torch.arange(-margin, n + margin, device=x.device)
+        x = x.index_select(axis, torch.minimum(torch.where(at < 0, -1 - at, at), 2 * n - 1 - at.clamp(min=0)))
+    return x
+
+
+def _total(z: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weighted sum over channels and pixels (batch,)."""
+    return (z.to(dtype) * weights).flatten(1).sum(1)
 
 
 def gradient(psi: nn.Module, x: Tensor, create_graph: bool = False) -> Tensor:

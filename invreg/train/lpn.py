@@ -22,16 +22,17 @@ from invreg.train.tasks import Batch
 STAGES = 4  # of the matching loss, each with half the width of the one before
 SATURATED, LONG = 0.98, 200  # a matching loss above that for so many steps has no gradient to go on with
 
-Numbers = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+Strides = list[Annotated[int, Field(ge=1)]]
+Numbers = Annotated[Strides, Field(min_length=1)]
 
 
 class Network(Section):
     kind: Literal["any size", "one size"] = Field(
         "any size", description='"any size", or "one size" for the published network, for images of the patch\'s size'
     )
-    widths: Numbers = Field([32, 32, 64], description="a list of channels, one a layer, such as [32, 32, 64]")
-    strides: Numbers = Field([1, 2, 2], description="a list of strides, one a layer, such as [1, 2, 2]")
-    kernel: int = Field(5, ge=1, description="pixels on a side of the first filters, odd")
+    widths: Numbers = Field([32, 16, 16], description="a list of channels, one a layer, such as [32, 16, 16]")
+    strides: Strides = Field([2, 2], description="a list of strides, one a layer after the first, such as [2, 2]")
+    kernel: int = Field(7, ge=1, description="pixels on a side of the first filters, odd")
     beta: float = Field(10.0, gt=0, description="the sharpness of the softplus, > 0")
     alpha: float = Field(0.01, ge=0, description="the weight of |x|^2 in the potential, 0 or more")
 
@@ -103,4 +104,5 @@ def network(settings: dict[str, Any]) -> Potential:
     m, channels, side = settings["model"], settings["data"]["channels"], settings["noise"]["patch"]
     if m["kind"] == "one size":
         return ConvPotential((channels, side, side), m["widths"][0], m["strides"], m["beta"], m["alpha"])
-    return ImagePotential(channels, m["widths"], m["strides"], m["kernel"], m["beta"], m["alpha"])
+    sigma = settings["noise"]["sigma"]
+    return ImagePotential(channels, m["widths"], m["strides"], m["kernel"], sigma, m["beta"], m["alpha"])
