@@ -134,7 +134,9 @@ def check_out(out: Path, force: bool) -> None:
 def inspect_file(
     weights: str, over: dict[str, tuple[str, Any]], out: Path, *, force: bool = False, quiet: bool = False
 ) -> Inspection | None:
-    """Probe a network on images of a folder, and write a picture, a table and a summary; None where it has no images.
+    """Probe a network, a file or the name of one of invreg, on images of a folder; None where it is one of numbers.
+
+    A picture, a table and a summary are written into `out`.
 
     `over`: settings of the training's that are to be others, {key: (where it was said, value)}: `data.folder` among
     them, and `data.window`, say. The images are scaled as those that the network was trained on, and the squares in
@@ -144,9 +146,10 @@ def inspect_file(
     from invreg.train.checkpoints import load_model
     from invreg.train.config import Config
     from invreg.train.data import ImageFolder, middle
+    from invreg.weights import path
 
     check_out(out, force)
-    psi, about = load_model(weights, "lpn")
+    psi, about = load_model(path(weights), "lpn")
     settings = about["settings"]
     lpn = LPN(psi.double(), settings["noise"]["sigma"])  # type: ignore[arg-type]
     if lpn.ndim == 1:

@@ -1,10 +1,10 @@
 """Plug and play: a prior that is known by its proximal map alone, joined to a likelihood."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -237,13 +237,15 @@ def _prior_value(prior: Functional, x: Tensor, point: Tensor) -> Tensor | None:
 
     The y with f(y) = x is the point; for c R, whose prox solves c y + (1 - c) f(y) = point, it follows from both.
     """
-    if isinstance(prior, Weighted) and hasattr(prior.f, "value_after"):
+    f = prior.f if isinstance(prior, Weighted) else prior
+    after: Callable[[Tensor], Tensor] | None = getattr(f, "value_after", None)
+    if after is not None and isinstance(prior, Weighted):
         c = over_batch(prior.weight, x, prior.ndim)
-        return prior.weight.to(x.device) * prior.f.value_after(x + (point - x) / c)
-    if hasattr(prior, "value_after"):
-        return prior.value_after(point)  # type: ignore[no-any-return]
+        return prior.weight.to(x.device) * after(x + (point - x) / c)
+    if after is not None:
+        return after(point)
     try:
-        return prior(x)  # type: ignore[no-any-return]
+        return cast(Tensor, prior(x))
     except TypeError:  # a denoiser
         return None
 

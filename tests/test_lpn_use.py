@@ -29,13 +29,13 @@ def smoothing(path, **over):
     """A network file whose f is linear: half an image and half of it smoothed twice, so R punishes what is rough."""
     from invreg.train.lpn import network
 
-    small = {"model__widths": [4], "model__strides": [1], "model__kernel": 3, "model__alpha": 0.01}
+    small = {"model__widths": [4], "model__strides": [], "model__kernel": 3, "model__alpha": 0.01}
     small |= {"noise__sigma": SIGMA, "noise__patch": SIDE, "data__folder": "x"}
     config = settings(**(small | over)).model_dump()
     psi = network(config)
     if config["model"]["kind"] == "any size":
         with torch.no_grad():
-            psi.last.weight.zero_()
+            psi.sums[0].zero_()
             psi.quadratic.weight.zero_()
             psi.quadratic.weight[0, 0, 1, 1] = 0.5**0.5
             psi.quadratic.weight[1, 0] = 0.47**0.5 * torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16

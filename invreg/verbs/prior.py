@@ -14,7 +14,12 @@ SETTINGS = {
 
 def flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("action", nargs="?", metavar="inspect", help="inspect: draw R over noise, blur and mixtures")
-    verb.add_argument("weights", nargs="?", metavar="WEIGHTS", help="a network of invreg train lpn")
+    verb.add_argument(
+        "weights",
+        nargs="?",
+        metavar="WEIGHTS",
+        help="a network: a file of invreg train lpn, or a name",
+    )
     for flag, (_, metavar, told) in SETTINGS.items():
         verb.add_argument(flag, metavar=metavar, help=told)
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="data.window, data.percentiles")
