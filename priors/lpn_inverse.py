@@ -8,8 +8,8 @@ from torch import Tensor
 from invreg.priors.icnn import Potential
 
 INNER = 200  # conjugate gradients a Newton step
-ACROSS = 1e-8  # root mean square of the difference for products with the Hessian, for images of about [0, 1]
-FLAT = 1e-9  # curvatures below are the round-off of these differences
+ACROSS = 1e-7  # root mean square of the difference for products with the Hessian, for images of about [0, 1]
+FLAT = 1e-8  # curvatures below are within ten times the round-off of these differences, 1e-16 / ACROSS
 FAR = 1e6  # root mean square of the way from the start beyond which a sequence has diverged
 
 
@@ -80,9 +80,7 @@ class _Problem(NamedTuple):
         return d, flat
 
 
-def invert(
-    psi: Potential, x: Tensor, tau: Tensor, tol: float, max_iter: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def invert(psi: Potential, x: Tensor, tau: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y with (1 - tau) grad psi(y) + tau y = x for items x (item, *shape) of about [0, 1] and tau (item,) in [0, 1).
 
     Returns y, the residuals, which items failed and their iterations. An item is done where the root mean square of

@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from members import Cube, Dense, Fourier, uniform
+from members import Cube, Dense, Fourier, convex_network, uniform
 from phantoms import SHEPP_LOGAN, ellipse_image, ellipse_sinogram, scaled
 
 from invreg.core import Likelihood, ShapeError
 from invreg.operators import Gradient, LeastSquares, Parallel2D, WeightedLeastSquares, XRay
-from invreg.priors import TV, Box, GroupL1
+from invreg.priors import LPN, TV, Box, GroupL1, ImagePotential
 
 
 def _rays(views: int = 40, size: int = 64) -> XRay:
@@ -46,6 +46,25 @@ def test_deepinvs_least_squares_runs_on_our_operator(dinv):
     for solver in ("lsqr", "minres"):
         solution = physics.A_dagger(A(truth), solver=solver, max_iter=100, tol=1e-10)
         torch.testing.assert_close(solution, truth, rtol=1e-5, atol=1e-5)
+
+
+def test_deepinvs_pgd_with_a_learned_prior_takes_it_at_the_step_one(dinv):
+    """deepinv's prox is at stepsize * lambda_reg; its denoiser at sigma^2, which the weight 1 / sigma^2 makes 1."""
+    import deepinv
+
+    f = LPN(convex_network(ImagePotential(1, (4,), (1,), kernel=3)).float())
+    A, step, start = Gradient((6, 5)), 0.1, uniform(2, 1, 6, 5).float()
+    y = A(start)
+    pgd = deepinv.optim.PGD(
+        data_fidelity=deepinv.optim.L2(), prior=dinv.to_prior(f), stepsize=step, lambda_reg=1 / step, max_iter=3
+    )
+    x = start.square()
+    found = pgd(y, dinv.to_physics(A), init=x)
+    for _ in range(3):
+        x = f.prox(x - step * A.adjoint(A(x) - y), 1.0)
+    torch.testing.assert_close(found, x, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(dinv.to_prior(f).fn(start), f(start).float()[:, 0])
+    torch.testing.assert_close(dinv.to_denoiser((1 / 0.2**2) * f)(start, 0.2), f.prox(start, 1.0))
 
 
 def test_deepinvs_pgd_with_our_operator_and_prior_is_the_textbook_iteration(dinv):

@@ -32,7 +32,7 @@ POTENTIALS = {
     "image": (_image, (1, 5, 4)),
     "fixed": (_fixed, (1, 4, 4)),
     "dense": (_dense, (5,)),
-    "patches": (lambda: PatchPotential(_fixed(), 4, 2, chunk=3), (1, 5, 6)),
+    "patches": (lambda: PatchPotential(_image(), 2, 1, chunk=20_000), (1, 2, 3)),
 }
 every = pytest.mark.parametrize("name", POTENTIALS)
 
@@ -318,7 +318,12 @@ def test_the_number_of_patches_at_a_time_does_not_matter():
 
 def test_images_that_do_not_fit_are_refused_in_words():
     fixed, colour, patches = LPN(_fixed()), LPN(_image(channels=3)), LPN(PatchPotential(_fixed(), 4, 2))
-    for call in (lambda f, x: f(x), lambda f, x: f.prox(x, 1.0), lambda f, x: f.inverse(x), lambda f, x: f.potential(x)):
+    for call in (
+        lambda f, x: f(x),
+        lambda f, x: f.prox(x, 1.0),
+        lambda f, x: f.inverse(x),
+        lambda f, x: f.potential(x),
+    ):
         with pytest.raises(ShapeError, match=r"LPN takes real floating-point \(\*batch, 4, 4\); got .*\(5, 4\)"):
             call(fixed, torch.zeros(5, 4))
         with pytest.raises(ShapeError, match=r"\(\*batch, 3, h, w\); got torch.float32 \(2, 5, 4\)"):
@@ -354,7 +359,7 @@ def test_steps_beyond_one_are_refused_and_autograd_stops_below():
             prior.prox(x, step)
     with pytest.raises(ValueError, match=r"weight \* step in \(0, 1\]"):
         (3.0 * prior).prox(x, 0.5)
-    with pytest.raises(ValueError, match="autograd follows LPN.prox at"):
+    with pytest.raises(ValueError, match="autograd follows LPN"):
         prior.prox(x.clone().requires_grad_(), 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
