@@ -38,6 +38,7 @@ HEAVY_AT_MODULE_LEVEL = {  # the files that are made of them
     "invreg/train/config.py",
     "invreg/train/scans.py",
     "invreg/train/svtv_weights.py",
+    "invreg/train/denoiser.py",
     "invreg/train/denoising.py",
     "invreg/train/lpn.py",
     "operators/kernels_wave.py",

@@ -12,7 +12,7 @@ import torch
 from phantoms import ellipse_image, random_ellipses, scaled
 
 from invreg.cli import main
-from invreg.priors import ConvPotential, ImagePotential
+from invreg.priors import ConvPotential, ImagePotential, ResidualUNet
 from invreg.priors.icnn import gradient
 from invreg.train import lpn
 from invreg.train.checkpoints import load_model
@@ -168,6 +168,17 @@ def test_other_networks(place, more, kind, shape):
     psi, _ = load_model(place / out / "model.safetensors", "lpn")
     assert isinstance(psi, kind) and psi.shape == shape
     assert (place / out / "examples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_denoiser_is_trained_on_the_same_data(place):
+    more = ["--sigma", str(SIGMA), "--patch", "16", "--set", "model.widths=[8,16]", "--set", "train.precision=float32"]
+    more += ["--steps", "150", "--set", "train.batch=8", "--set", "train.rate=5e-3", "--set", "train.average=0.9"]
+    out = place / "denoiser"
+    line = ["train", "denoiser", "--data", str(place / "images"), "--out", str(out), "--quiet"]
+    assert main([*line, *more, "--set", "train.every=150", "--set", "train.warmup=10"]) == 0
+    assert history(out)[-1]["PSNR"] > history(out)[-1]["PSNR of the noisy"] + 3
+    net, _ = load_model(out / "model.safetensors", "denoiser")
+    assert isinstance(net, ResidualUNet) and net.widths == (8, 16)
 
 
 @pytest.mark.parametrize(

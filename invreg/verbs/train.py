@@ -14,8 +14,12 @@ SETTINGS = {
         "X",
         "of svtv-weights: loss of the image (1) or only of its gradient (0), default 0.5",
     ),
-    "--sigma": ("noise.sigma", "X", "of lpn: standard deviation of the noise to remove, images being 0 to 1"),
-    "--patch": ("noise.patch", "N", "of lpn: pixels on a side of a training patch (default 64)"),
+    "--sigma": (
+        "noise.sigma",
+        "X",
+        "of lpn and denoiser: standard deviation of the noise to remove, images being 0 to 1",
+    ),
+    "--patch": ("noise.patch", "N", "of lpn and denoiser: pixels on a side of a training patch (default 64)"),
     "--steps": ("train.steps", "N", "steps of the training (default 20000)"),
     "--device": ("train.device", "NAME", "cpu or cuda (default cpu)"),
 }
@@ -35,6 +39,7 @@ def flags(verb: argparse.ArgumentParser) -> None:
     verb.epilog = (
         "tasks:\n" + "".join(f"  {name:14} {summary}\n" for name, (_, summary) in TASKS.items()) + "\nexample:\n"
         "  invreg train svtv-weights --data images --geometry scan.toml --set model.widths=[16,32,64] --out net\n"
+        "  invreg train lpn --data photos --sigma 0.05 --out prior\n"
         "several processes: torchrun --nproc-per-node 4 -m invreg train ..."
     )
 
