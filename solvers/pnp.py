@@ -1,15 +1,15 @@
 """Plug and play: a prior that is known by its proximal map alone, joined to a likelihood."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from invreg.core import Functional, Precomposed, Solver, checked_terms, inner
+from invreg.core import Functional, Precomposed, Solver, Weighted, checked_terms, inner, over_batch
 from invreg.solvers.admm import SelfAdjoint, filtered, hessian, inexact, periodic_spectrum, ratio
 
 SHARE = 0.99  # of the bound on the step, which is the step by default; penalties likewise
@@ -33,7 +33,9 @@ class PnPPGD(Solver):
     F(x+) <= F(x) - (1 - eta L) |x+ - x|^2 / 2 where prox_R is a proximal map, that of a nonconvex R included. Without,
     any eta > 0 is taken, and nothing is promised.
 
-    The weight of the data against R, whose scale is fixed, is eta: F / eta = h + R / eta. The certificate is `change`,
+    The weight of the data against R, whose scale is fixed, is eta: F / eta = h + R / eta, below 1 / L with `strict`. A
+    smaller weight of the prior is c * R with c < 1, for those whose prox can be had at smaller steps: F = eta h + c R.
+    The certificate is `change`,
     |x+ - x| / |x|, and `objective`, F: of a learned prior by its value at the known preimage (`value_after`), else by
     the prior's value, and left out for one that has none. Raises TypeError for terms it does not take, a second one of
     the image itself among them (a projection after the prox is no prox of the sum), and ValueError for the step.
@@ -231,10 +233,19 @@ def _constant(who: str, terms: tuple[Precomposed, ...], needed: bool) -> float:
 
 
 def _prior_value(prior: Functional, x: Tensor, point: Tensor) -> Tensor | None:
-    """R(x) of x = prox_R(point), which a learned prior has without an inversion; None where it has none."""
-    after = getattr(prior, "value_after", None)
+    """R(x) of x = prox_R(point), which a learned prior has without an inversion; None where it has none.
+
+    The y with f(y) = x is the point; for c R, whose prox solves c y + (1 - c) f(y) = point, it follows from both.
+    """
+    f = prior.f if isinstance(prior, Weighted) else prior
+    after: Callable[[Tensor], Tensor] | None = getattr(f, "value_after", None)
+    if after is not None and isinstance(prior, Weighted):
+        c = over_batch(prior.weight, x, prior.ndim)
+        return prior.weight.to(x.device) * after(x + (point - x) / c)
+    if after is not None:
+        return after(point)
     try:
-        return prior(x) if after is None else after(point)
+        return cast(Tensor, prior(x))
     except TypeError:  # a denoiser
         return None
 

@@ -103,6 +103,25 @@ def test_a_quadratic_prior_gives_the_solution_of_a_linear_system(name):
         assert result.history[-1]["objective"] * scale == pytest.approx(float(least), rel=1e-7)
 
 
+def test_a_weight_below_one_is_within_the_proof_too():
+    """eta h + c R at a weight of the data that no step of the whole R may have, against the closed form."""
+    A, c = OPERATORS["deblurring"](), 0.2
+    y, prior = measured(A), LPN(Quadratic(SHAPE))
+    M, K = prior.psi.matrix, dense(A)
+    curvature = torch.linalg.inv(M) - torch.eye(len(M), dtype=torch.float64)
+    for solver in (PnPPGD([LeastSquares(y) @ A, c * prior]), PnPADMM([LeastSquares(y) @ A, c * prior])):
+        weight = c / solver.step_size if isinstance(solver, PnPPGD) else c * solver.penalty
+        exact = torch.linalg.solve(K.T @ K + weight * curvature, K.T @ y.flatten())
+        result = solve(solver, start(A), max_iter=300, tol=1e-7, every=10).check()
+        torch.testing.assert_close(result.x.flatten(), exact, rtol=1e-4, atol=1e-5)
+        objectives = [row["objective"] for row in result.history]
+        least = 0.5 * (K @ exact - y.flatten()).square().sum() + 0.5 * weight * exact @ curvature @ exact
+        scale = 1 / solver.step_size if isinstance(solver, PnPPGD) else 1.0
+        assert scale * objectives[-1] == pytest.approx(float(least), rel=1e-6)
+        if isinstance(solver, PnPPGD):
+            assert all(b <= a + 1e-10 for a, b in pairwise(objectives))
+
+
 @every_operator
 def test_a_convex_prior_gives_the_minimiser_that_scipy_finds(name):
     """In the variable y, x = f(y), where the objective needs no inverse of f."""

@@ -61,7 +61,8 @@ class Prior(Section):
     )
     p: float = Field(0.5, ge=0, le=1, description="a number from 0 (edges free) to 1 (plain total variation)")
     weights: str | None = Field(
-        None, description="a network of invreg train: of svtv-weights for the recipe svtv, of lpn for lpn"
+        None,
+        description="a network of invreg train: of svtv-weights for the recipe svtv, of lpn for lpn; a file or a name",
     )
     range: Auto | Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
         "auto", description='the values [low, high] that are 0 and 1 to the network of lpn, low < high, or "auto"'
@@ -215,14 +216,16 @@ def overridden(model: type[C], table: dict[str, Any], source: str, overrides: di
 
 def _relative_to(folder: Path, config: Config, told: set[str]) -> Config:
     """Paths of the file count from its folder, those of the command line from the working folder."""
+    from invreg.weights import names
+
     paths = {
         key: str(folder / name)
         for key in ("file", "angles")
         if (name := getattr(config.data, key)) is not None and f"data.{key}" not in told
     }
     update: dict[str, Section] = {"data": config.data.model_copy(update=paths)}
-    if config.prior.weights is not None and "prior.weights" not in told:
-        update["prior"] = config.prior.model_copy(update={"weights": str(folder / config.prior.weights)})
+    if config.prior.weights not in (None, *names()) and "prior.weights" not in told:
+        update["prior"] = config.prior.model_copy(update={"weights": str(folder / str(config.prior.weights))})
     return config.model_copy(update=update)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from invreg import weights
 from invreg.core import solve
 from invreg.io import InputError
 from invreg.operators import LeastSquares, XRay
@@ -22,16 +23,22 @@ if TYPE_CHECKING:
     from invreg.recipes.config import Config
 
 MAX_ITER, TOL, EVERY = 200, 1e-3, 5  # the largest relative change of the image, and between its two copies
-TOP = 0.995  # the quantile of a first image that is 1 to the network; the rest is mostly its noise
+TOP = 0.999  # the quantile of a first image that is 1 to the network: above are a few pixels of noise
 
 
 def network(config: "Config") -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The potential of `prior.weights` with what its file says. Raises InputError for any other file, or none."""
+    """The potential of `prior.weights`, a file or the name of a network of invreg, with what its file says.
+
+    Raises InputError for any other file, or none.
+    """
     from invreg.train.checkpoints import load_model
 
     if config.prior.weights is None:
-        raise InputError("the recipe lpn takes a network: --weights NET, as invreg train lpn writes it")
-    psi, about = load_model(config.prior.weights, "lpn")
+        raise InputError(
+            "the recipe lpn takes a network: --weights NET, a file that invreg train lpn writes, or one of invreg: "
+            + ", ".join(weights.names())
+        )
+    psi, about = load_model(weights.path(config.prior.weights), "lpn")
     channels = about["settings"]["data"]["channels"]
     if channels != 1:
         raise InputError(
@@ -48,19 +55,19 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
     with torch.no_grad():
         x0 = first_image(A, y)
         low, high = _range(config, x0)
-        weight = _weight(A, y, config, std, sigma * (high - low))
-        solver = PnPADMM([LeastSquares(y) @ A, LPN(psi, sigma, low, high)], rho=weight.value, strict=False)
+        chosen = _weight(A, y, config, std, sigma * (high - low))
+        solver = PnPADMM([LeastSquares(y) @ A, LPN(psi, sigma, low, high)], rho=chosen.value, strict=False)
         history: list[dict[str, Any]] = []
         limits = (config.solver.max_iter or MAX_ITER, config.solver.tol or TOL)
         report = staged(progress, history, "learned prior", limits[1])
         result = solve(solver, x0, max_iter=limits[0], tol=limits[1], every=EVERY, callback=report)
     bound = A.norm() ** 2
     proof = (
-        "" if weight.value > bound else f"; lambda is below |A|^2 = {bound:.3g}, from which on convergence is proven"
+        "" if chosen.value > bound else f"; lambda is below |A|^2 = {bound:.3g}, from which on convergence is proven"
     )
+    weight = chosen if config.prior.weight == "auto" else None
     told = f"prior of {Path(str(config.prior.weights)).name}, to which {low:.4g} and {high:.4g} are 0 and 1"
-    chosen = weight if config.prior.weight == "auto" else None
-    return Reconstruction(result.x, result.status, f"{result}; {told}{proof}", history, chosen, image_range=(low, high))
+    return Reconstruction(result.x, result.status, f"{result}; {told}{proof}", history, weight, image_range=(low, high))
 
 
 def _fitted(psi: torch.nn.Module, shape: tuple[int, ...], name: str) -> torch.nn.Module:

@@ -87,10 +87,12 @@ def recipe_text(config: "Config", kept: Checkpoint) -> str:
 
 def _relative(config: "Config", out: Path) -> dict[str, Any]:
     """The sections that hold paths, with these as they are seen from the folder the recipe file will be in."""
+    from invreg.weights import names
+
     found = {}
     for name, keys in {"data": ("file", "angles"), "prior": ("weights",)}.items():
         section = getattr(config, name)
-        paths = {key: path for key in keys if (path := getattr(section, key)) is not None}
+        paths = {key: path for key in keys if (path := getattr(section, key)) not in (None, *names())}
         found[name] = section.model_copy(update={key: os.path.relpath(path, out) for key, path in paths.items()})
     return found
 

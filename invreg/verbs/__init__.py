@@ -5,6 +5,7 @@ from invreg.verbs.data import VERB as DATA
 from invreg.verbs.doctor import VERB as DOCTOR
 from invreg.verbs.info import VERB as INFO
 from invreg.verbs.plan import VERB as PLAN
+from invreg.verbs.prior import VERB as PRIOR
 from invreg.verbs.recipes import VERB as RECIPES
 from invreg.verbs.reconstruct import VERB as RECONSTRUCT
 from invreg.verbs.simulate import VERB as SIMULATE
@@ -17,6 +18,7 @@ VERBS: dict[str, Verb] = {
     "data": DATA,
     "train": TRAIN,
     "tune": TUNE,
+    "prior": PRIOR,
     "info": INFO,
     "plan": PLAN,
     "recipes": RECIPES,

@@ -38,7 +38,11 @@ SETTINGS = {
     ),
     "--s": ("misfit.s", "S|auto", "order of the Sobolev misfit, < 1.5 (default auto: found in the noise)"),
     "--centre": ("correct.centre", "X|auto", "bin of the rotation axis (default auto: found)"),
-    "--weights": ("prior.weights", "NET", "network of invreg train: of svtv-weights for svtv, of lpn for lpn"),
+    "--weights": (
+        "prior.weights",
+        "NET",
+        "network for svtv or lpn: a file of invreg train, or a name",
+    ),
     "--device": ("compute.device", "NAME", "cpu or cuda (default cpu)"),
     "--angles": ("data.angles", "FILE", "text file of angles, one a projection"),
     "--angle-range": ("data.angle_range", "A:B", "evenly spread angles in degrees, B the view after the last"),
