@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from invreg.weights import find
 from skimage.color import rgb2gray
 from skimage.io import imread
 from skimage.transform import resize
@@ -33,6 +32,7 @@ from invreg.operators import Blur, LeastSquares, Parallel2D, RandomConvolution, 
 from invreg.priors import LPN, TV, NonNegative
 from invreg.solvers import CGLS, PDHG, PnPADMM
 from invreg.train.checkpoints import load_model
+from invreg.weights import find
 
 TUNE, COUNT = 3, 20
 STEPS = 60  # of PnPADMM; PSNR has settled before

@@ -3,9 +3,9 @@
     python benchmarks/lpn_convergence.py PHOTO LPN DENOISER [--figure FILE.png]
 
 Deblurring, inpainting and tomography of one photograph (128 x 128 in the middle, grey), by PnPPGD under its strict rule
-for the step and by PnPADMM under its own, in float64. LPN and DENOISER are networks, files or shipped ones. For each: the largest rise
-of the objective from one step to the next over its size, and the change |x+ - x| / |x| at the steps 10, 50 and 200. An
-ordinary denoiser has no objective.
+for the step and by PnPADMM under its own, in float64. LPN and DENOISER are networks, files or shipped ones. For each:
+the largest rise of the objective from one step to the next over its size, and the change |x+ - x| / |x| at the steps
+10, 50 and 200. An ordinary denoiser has no objective.
 """
 
 import argparse
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from invreg.weights import find
 from lpn import Denoiser, Problem, blurred, measured, scores
 from skimage.color import rgb2gray
 from skimage.io import imread
@@ -24,6 +23,7 @@ from invreg.operators import Mask, Parallel2D, XRay, random_mask
 from invreg.priors import LPN
 from invreg.solvers import PnPADMM, PnPPGD
 from invreg.train.checkpoints import load_model
+from invreg.weights import find
 
 SIDE, STEPS, LOOK = 128, 200, (10, 50, 200)
 Curve = dict[str, list[float]]
