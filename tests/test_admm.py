@@ -51,26 +51,26 @@ def test_agreement_with_pdhg(boundary, bounded):
     B = Blur(KERNEL, SHAPE, boundary)
     prior = 0.05 * GroupL1() @ PERIODIC if boundary == "periodic" else 0.05 * TV(SHAPE)
     terms = [LeastSquares(Y) @ B, prior, *([Box(0.2, 0.8)] if bounded else [])]
-    ends = [solve(s(terms), torch.zeros(SHAPE, dtype=F64), tol=1e-5, max_iter=4000, every=50) for s in (ADMM, PDHG)]
+    ends = [solve(s(terms), torch.zeros(SHAPE, dtype=F64), tol=1e-7, max_iter=4000, every=50) for s in (ADMM, PDHG)]
     assert all(end.status == "converged" for end in ends), str(ends)
     assert len(ends[0].state.spectra) == ((3 if bounded else 2) if boundary == "periodic" else 0)
-    assert objective(ADMM(terms), ends[0].x) == pytest.approx(objective(ADMM(terms), ends[1].x), rel=2e-5)
+    assert objective(ADMM(terms), ends[0].x) == pytest.approx(objective(ADMM(terms), ends[1].x), rel=2e-7)
 
 
 def test_a_misfit_of_correlated_noise_is_divided_by_in_fourier_space():
     f = CorrelatedGaussian(Y, lambda a, b: (1 + 40 * (a * a + b * b)) ** -1.0)
     terms = [f, 0.05 * GroupL1() @ PERIODIC]
-    ours = solve(ADMM(terms), torch.zeros(SHAPE, dtype=F64), tol=1e-5, max_iter=3000)
-    theirs = solve(PDHG([f @ Blur(torch.ones(1, 1, dtype=F64), SHAPE), terms[1]]), ours.x, tol=1e-5, max_iter=6000)
+    ours = solve(ADMM(terms), torch.zeros(SHAPE, dtype=F64), tol=1e-7, max_iter=3000)
+    theirs = solve(PDHG([f @ Blur(torch.ones(1, 1, dtype=F64), SHAPE), terms[1]]), ours.x, tol=1e-7, max_iter=6000)
     assert ours.status == theirs.status == "converged" and len(ours.state.spectra) == 2
-    torch.testing.assert_close(ours.x, theirs.x, rtol=0, atol=1e-2)
+    torch.testing.assert_close(ours.x, theirs.x, rtol=0, atol=2e-3)
 
 
 def test_without_quadratic_terms():
     terms = [Laplace(Y, scale=0.1) @ Blur(KERNEL, SHAPE, "reflect"), 0.5 * TV(SHAPE), NonNegative()]
-    ends = [solve(s(terms), torch.zeros(SHAPE, dtype=F64), tol=1e-3, max_iter=4000) for s in (ADMM, PDHG)]
+    ends = [solve(s(terms), torch.zeros(SHAPE, dtype=F64), tol=1e-4, max_iter=4000) for s in (ADMM, PDHG)]
     assert all(end.status == "converged" for end in ends), str(ends)
-    assert objective(ADMM(terms), ends[0].x) == pytest.approx(objective(ADMM(terms), ends[1].x), rel=2e-3)
+    assert objective(ADMM(terms), ends[0].x) == pytest.approx(objective(ADMM(terms), ends[1].x), rel=2e-4)
 
 
 def test_an_estimate_near_zero_is_not_taken_for_a_solution():
@@ -99,7 +99,7 @@ def test_a_term_without_a_conjugate_leaves_the_residuals():
 def test_complex_images():
     y = torch.complex(Y, uniform(*SHAPE, seed=5))
     terms = [LeastSquares(y), 0.2 * GroupL1() @ Gradient(SHAPE, boundary="periodic", complex=True)]
-    ends = [solve(ADMM(terms), torch.zeros_like(y), tol=1e-6, max_iter=3000)]
+    ends = [solve(ADMM(terms), torch.zeros_like(y), tol=1e-8, max_iter=3000)]
     assert ends[0].status == "converged" and len(ends[0].state.spectra) == 2
     # the minimiser of a strongly convex function: no move lowers it
     for seed in range(5):

@@ -175,7 +175,7 @@ def test_sure_chooses_close_to_the_least_risk(start):
     """With many probes; over ten draws of the noise, as one may be unlucky."""
     chosen = [sure(solved, A, measured(k), NOISE, start, probes=50).value for k in range(10)]
     best = min(risk_of_prediction(w) for w in WEIGHTS)
-    assert np.median([risk_of_prediction(w) for w in chosen]) < 1.15 * best
+    assert np.median([risk_of_prediction(w) for w in chosen]) < 1.05 * best
 
 
 def test_the_reason_says_where_no_lowest_point_was_found():
@@ -257,7 +257,7 @@ def test_lcurve_finds_the_sharpest_bend(seed):
         10.0,
         max_trials=30,
     )
-    assert choice.value == pytest.approx(sharpest(y), rel=0.5)
+    assert choice.value == pytest.approx(sharpest(y), rel=0.1)
     assert torch.equal(choice.result.x, tikhonov(choice.value, y))
 
 
