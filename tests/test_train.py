@@ -146,6 +146,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path):
 class Held(Line):
     """A line whose first weights are kept at 0 or above, and that gives up after some steps of a high loss."""
 
+    def model(self):
+        made = super().model()
+        self.after_step(made)
+        return made
+
     def after_step(self, model):
         with torch.no_grad():
             model[0].weight.clamp_(min=0)

@@ -40,7 +40,10 @@ class Task(Protocol):
         ...
 
     def after_step(self, model: nn.Module) -> None:
-        """What is done to the network after each step of the optimiser, such as a projection of its weights."""
+        """What is done to the network after each step of the optimiser, such as a projection of its weights.
+
+        On a convex set that the first weights of `model` lie in: then the moving average lies in it too.
+        """
         return
 
     def hopeless(self, rows: list[Row]) -> str | None:
