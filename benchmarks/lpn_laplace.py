@@ -22,13 +22,13 @@ from invreg.priors import DensePotential
 from invreg.priors.icnn import gradient
 from invreg.train.lpn import matching
 
-BATCH = 2000
+BATCH = 1000
 SQUARE, ABSOLUTE = "squared", "absolute"
 # (loss, or the width of the matching loss; steps; learning rate)
 Stage = tuple[str | float, int, float]
-FIRST: list[Stage] = [(ABSOLUTE, 1000, 3e-3), (ABSOLUTE, 500, 5e-4)]
+FIRST: list[Stage] = [(ABSOLUTE, 800, 3e-3), (ABSOLUTE, 400, 5e-4)]
 RECIPES: dict[str, list[Stage]] = {
-    "squared loss": [(SQUARE, 1000, 3e-3), (SQUARE, 500, 5e-4)],
+    "squared loss": [(SQUARE, 800, 3e-3), (SQUARE, 400, 5e-4)],
     "absolute loss": FIRST,
     "proximal matching": [(1.0, 800, 1e-3), (0.6, 800, 1e-3), (0.4, 1200, 1e-3), (0.25, 1500, 7e-4),
                           (0.15, 1500, 5e-4), (0.15, 1000, 1e-4)],
