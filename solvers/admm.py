@@ -34,7 +34,7 @@ class ADMMState(NamedTuple):
     k: int
 
 
-class SelfAdjoint(Linear):
+class _SelfAdjoint(Linear):
     """A symmetric function on a space, as an operator."""
 
     def __init__(self, function: Callable[[Tensor], Tensor], like: Linear) -> None:
@@ -157,7 +157,7 @@ class ADMM(Solver):
                 out = out + over_batch(rho, x, n) * t.K.adjoint(t.K(x))  # type: ignore[operator]
             return out
 
-        N = SelfAdjoint(system, (*self.split, *self.quadratic)[0].K)  # type: ignore[arg-type]
+        N = _SelfAdjoint(system, (*self.split, *self.quadratic)[0].K)  # type: ignore[arg-type]
         return inexact(N, b, s.v, s.k)
 
     def _hessian(self, x: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class ADMM(Solver):
 
     def _spectra(self, x0: Tensor) -> tuple[Tensor, ...]:
         spectra = []
-        parts = [SelfAdjoint(self._hessian, (*self.split, *self.quadratic)[0].K)]  # type: ignore[arg-type]
+        parts = [_SelfAdjoint(self._hessian, (*self.split, *self.quadratic)[0].K)]  # type: ignore[arg-type]
         for N in (*parts, *(t.K.normal() for t in self.split)):  # type: ignore[operator]
             found = periodic_spectrum(N, x0)
             if found is None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from invreg.core import Functional, Precomposed, Solver, Weighted, checked_terms, inner, over_batch
-from invreg.solvers.admm import SelfAdjoint, filtered, hessian, inexact, periodic_spectrum, ratio
+from invreg.solvers.admm import _SelfAdjoint, filtered, hessian, inexact, periodic_spectrum, ratio
 
 SHARE = 0.99  # of the bound on the step, which is the step by default; penalties likewise
 
@@ -162,7 +162,7 @@ class PnPADMM(Solver):
 
     def init(self, x0: Tensor) -> PnPADMMState:
         x, zero = self.prior.prox(x0, 1.0), torch.zeros_like(x0)
-        spectrum = periodic_spectrum(SelfAdjoint(partial(hessian, self.quadratic), self.quadratic[0].K), x0)  # type: ignore[arg-type]
+        spectrum = periodic_spectrum(_SelfAdjoint(partial(hessian, self.quadratic), self.quadratic[0].K), x0)  # type: ignore[arg-type]
         known = () if spectrum is None else (spectrum,)
         nothing = torch.full_like(inner(x0, x0, self.ndim), math.inf)
         copies = tuple(t.prox(x, 1 / self.penalty) for t in self.more)
@@ -200,7 +200,7 @@ class PnPADMM(Solver):
         shift = rho * (1 + len(s.copy))
         if s.spectrum:
             return filtered(b, 1 / (s.spectrum[0] + shift), n)
-        system = SelfAdjoint(lambda x: hessian(self.quadratic, x) + shift * x, self.quadratic[0].K)  # type: ignore[arg-type]
+        system = _SelfAdjoint(lambda x: hessian(self.quadratic, x) + shift * x, self.quadratic[0].K)  # type: ignore[arg-type]
         return inexact(system, b, s.v, s.k)
 
 

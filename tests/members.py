@@ -553,7 +553,7 @@ def convex_network(psi: Potential) -> Potential:
 
 
 def _network(channels: int = 1) -> Potential:
-    return convex_network(ImagePotential(channels, (3, 4), (1, 1), kernel=3, beta=4.0, alpha=0.05))
+    return convex_network(ImagePotential(channels, (3, 4), (1,), kernel=3, beta=4.0, alpha=0.05))
 
 
 LIKELIHOODS: list[Term] = [

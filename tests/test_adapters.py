@@ -52,7 +52,7 @@ def test_deepinvs_pgd_with_a_learned_prior_takes_it_at_the_step_one(dinv):
     """deepinv's prox is at stepsize * lambda_reg; its denoiser at sigma^2, which the weight 1 / sigma^2 makes 1."""
     import deepinv
 
-    f = LPN(convex_network(ImagePotential(1, (4,), (1,), kernel=3)).float())
+    f = LPN(convex_network(ImagePotential(1, (4,), (), kernel=3)).float())
     A, step, start = Gradient((6, 5)), 0.1, uniform(2, 1, 6, 5).float()
     y = A(start)
     pgd = deepinv.optim.PGD(

@@ -17,7 +17,7 @@ DOUBLE = torch.float64
 
 
 def _image(alpha: float = 0.05, channels: int = 1) -> Potential:
-    return convex_network(ImagePotential(channels, (4, 6), (1, 2), kernel=3, beta=4.0, alpha=alpha))
+    return convex_network(ImagePotential(channels, (4, 6), (2,), kernel=3, beta=4.0, alpha=alpha))
 
 
 def _fixed() -> Potential:

@@ -62,9 +62,7 @@ def run(A: XRay, y: Tensor, config: "Config", std: Tensor, progress: Progress) -
         report = staged(progress, history, "learned prior", limits[1])
         result = solve(solver, x0, max_iter=limits[0], tol=limits[1], every=EVERY, callback=report)
     bound = A.norm() ** 2
-    proof = (
-        "" if chosen.value > bound else f"; lambda is below |A|^2 = {bound:.3g}, from which on convergence is proven"
-    )
+    proof = "" if chosen.value > bound else f"; convergence is proven for lambda above |A|^2 = {bound:.3g} only"
     weight = chosen if config.prior.weight == "auto" else None
     told = f"prior of {Path(str(config.prior.weights)).name}, to which {low:.4g} and {high:.4g} are 0 and 1"
     return Reconstruction(result.x, result.status, f"{result}; {told}{proof}", history, weight, image_range=(low, high))
