@@ -32,7 +32,7 @@ from invreg.operators import Blur, LeastSquares, Parallel2D, RandomConvolution, 
 from invreg.priors import LPN, TV, NonNegative
 from invreg.solvers import CGLS, PDHG, PnPADMM
 from invreg.train.checkpoints import load_model
-from invreg.weights import find
+from invreg.weights import path as shipped
 
 TUNE, COUNT = 3, 20
 STEPS = 60  # of PnPADMM; PSNR has settled before
@@ -234,7 +234,7 @@ def everything(name: str, folders: dict[str, Path], networks: list[str], results
     if p.kernel is not None:
         results.run(name, "BM3D", bm3d, q, lambda: best_of(bm3d, p, [0.7, 1.0, 1.4]))
     for network in networks:
-        model, about = load_model(find(network), "lpn" if "lpn" in network else "denoiser")
+        model, about = load_model(shipped(network), "lpn" if "lpn" in network else "denoiser")
         sigma = about["settings"]["noise"]["sigma"]
         prior = LPN(model, sigma) if about["task"] == "lpn" else Denoiser(model)
         run, scale = by_prior(prior), (sigma / p.std) ** 2

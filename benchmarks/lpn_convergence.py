@@ -23,7 +23,7 @@ from invreg.operators import Mask, Parallel2D, XRay, random_mask
 from invreg.priors import LPN
 from invreg.solvers import PnPADMM, PnPPGD
 from invreg.train.checkpoints import load_model
-from invreg.weights import find
+from invreg.weights import path as shipped
 
 SIDE, STEPS, LOOK = 128, 200, (10, 50, 200)
 Curve = dict[str, list[float]]
@@ -86,8 +86,8 @@ def main() -> None:
     image = rgb2gray(imread(args.photo))
     top, left = ((n - SIDE) // 2 for n in image.shape)
     truth = torch.from_numpy(image[None, top : top + SIDE, left : left + SIDE]).float()
-    psi, about = load_model(find(args.lpn), "lpn")
-    network = load_model(find(args.denoiser), "denoiser")[0]
+    psi, about = load_model(shipped(args.lpn), "lpn")
+    network = load_model(shipped(args.denoiser), "denoiser")[0]
     priors = {
         "LPN": LPN(psi.double(), about["settings"]["noise"]["sigma"]),
         "denoiser": Denoiser(network.double()),

@@ -44,7 +44,7 @@ class PatchPotential(Potential):
         wide = F.pad(x, (beyond, ends[1], beyond, ends[0]))
         windows = wide.unfold(2, self.patch, self.stride).unfold(3, self.patch, self.stride)
         patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-        parts = patches.split(self.chunk)
+        parts = [patches[at : at + self.chunk] for at in range(0, len(patches), self.chunk)]
         held = len(parts) == 1 or not torch.is_grad_enabled()
         values = [
             self.psi(part) if held else checkpoint(self.psi, part, use_reentrant=False, preserve_rng_state=False)
