@@ -26,7 +26,7 @@ NOISE = (0.0, 0.05, 0.1, 0.2, 0.3)  # standard deviations, of images in [0, 1] a
 BLUR = (0.0, 0.5, 1.0, 2.0, 4.0)  # standard deviations of a Gaussian, in pixels
 MIXTURE = (0.0, 0.25, 0.5, 0.75, 1.0)  # the share of the second image
 MOST = 100  # images
-PIXELS = 2**18  # inverted together
+PIXELS = 2**15  # inverted together: more gain nothing on a CPU and hold much memory
 REACH, POINTS = 4.0, 401  # of a prior of single numbers: half the interval drawn, in sigma, and its points
 
 
