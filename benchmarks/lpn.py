@@ -163,7 +163,7 @@ def bm3d(p: Problem, setting: float, limits: Limits) -> Tensor:
 
     assert p.kernel is not None
     kernel = p.kernel.double().numpy()
-    made = [bm3d_deblurring(y, setting * p.std, kernel) for y in p.y.double().numpy()]
+    made = [bm3d_deblurring(y[..., None], setting * p.std, kernel) for y in p.y.double().numpy()]  # with an axis of 1
     return torch.from_numpy(np.stack(made)).float()
 
 

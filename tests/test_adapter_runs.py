@@ -115,7 +115,7 @@ def test_functionals_come_back_from_odl_as_they_went(case: Term, odl_):
 def test_functionals_are_deepinv_priors(case: Term, dinv):
     f, x = case.build(torch.device("cpu")), argument(case)
     prior, batch = dinv.to_prior(f), x.expand(3, 1, *case.shape)
-    steps = torch.tensor([0.1, 0.7, 5.0], dtype=torch.float64)
+    steps = case.step(torch.tensor([0.1, 0.7, 5.0], dtype=torch.float64))
     if "forward" not in case.lacks:
         torch.testing.assert_close(prior(batch, None), f(x).expand(3))
     if "grad" not in case.lacks:
