@@ -44,9 +44,9 @@ class PDHG(Solver):
     further such terms become dual blocks of the identity. `relaxation` in [1, 2).
 
     Terms with a `local` K (a gradient) join g: the proximal map of their sum is found by INNER steps of FISTA on its
-    dual from where the last ones ended, which spares steps with the other, costly K. Where all are local none joins.
-    The steps of the others satisfy tau sum_i sigma_i |K_i|^2 = 1 with equal shares. Their ratio is set from the
-    problem: the bound |x* - x|^2 / tau + sum_i |u_i* - u_i|^2 / sigma_i weighs primal and dual distances the same
+    dual from where the last ones ended, more in later steps, which spares steps with the other, costly K. Where all are
+    local none joins. The steps of the others satisfy tau sum_i sigma_i |K_i|^2 = 1 with equal shares. Their ratio is set
+    from the problem: the bound |x* - x|^2 / tau + sum_i |u_i* - u_i|^2 / sigma_i weighs primal and dual distances the same
     when tau is their quotient. It starts at LONG times that of a steepest-descent step for smooth terms, and for
     others at that of the first EPOCH steps; then, after 2, 4, 8 ... times as many, it moves to that of the last epoch,
     by a factor of two at most. There are finitely many changes up to any step, each followed by a longer stretch of
