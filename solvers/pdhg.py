@@ -44,15 +44,15 @@ class PDHG(Solver):
     further such terms become dual blocks of the identity. `relaxation` in [1, 2).
 
     Terms with a `local` K (a gradient) join g: the proximal map of their sum is found by INNER steps of FISTA on its
-    dual from where the last ones ended, more in later steps, which spares steps with the other, costly K. Where all are
-    local none joins. The steps of the others satisfy tau sum_i sigma_i |K_i|^2 = 1 with equal shares. Their ratio is set
-    from the problem: the bound |x* - x|^2 / tau + sum_i |u_i* - u_i|^2 / sigma_i weighs primal and dual distances the same
-    when tau is their quotient. It starts at LONG times that of a steepest-descent step for smooth terms, and for
-    others at that of the first EPOCH steps; then, after 2, 4, 8 ... times as many, it moves to that of the last epoch,
-    by a factor of two at most. There are finitely many changes up to any step, each followed by a longer stretch of
-    constant steps. Raises TypeError for a term it cannot handle. Sources: Chambolle and Pock (2011); Condat (2013),
-    algorithm 3.2, for the relaxation; Beck and Teboulle (2009) for the inner steps; Rasch and Chambolle (2020) for
-    primal-dual methods with an inexact proximal map.
+    dual from where the last ones ended, more in later steps, which spares steps with the other, costly K. Where all
+    are local none joins. The steps of the others satisfy tau sum_i sigma_i |K_i|^2 = 1 with equal shares. Their ratio
+    is set from the problem: the bound |x* - x|^2 / tau + sum_i |u_i* - u_i|^2 / sigma_i weighs primal and dual
+    distances the same when tau is their quotient. It starts at LONG times that of a steepest-descent step for smooth
+    terms, and for others at that of the first EPOCH steps; then, after 2, 4, 8 ... times as many, it moves to that of
+    the last epoch, by a factor of two at most. There are finitely many changes up to any step, each followed by a
+    longer stretch of constant steps. Raises TypeError for a term it cannot handle. Sources: Chambolle and Pock
+    (2011); Condat (2013), algorithm 3.2, for the relaxation; Beck and Teboulle (2009) for the inner steps; Rasch and
+    Chambolle (2020) for primal-dual methods with an inexact proximal map.
     """
 
     objective: Iterable[Functional]
