@@ -15,6 +15,7 @@ from invreg.solvers.gap import dual_value, objective, relative_gap
 EPOCH = 10  # steps before the first estimate of the step sizes; the next ones come after twice as many each
 INNER = 10  # steps of the inner dual problem in each of the first LATER steps, twice as many in the next, and so on
 LATER = 160
+MOST = 100  # inner steps
 POLISH = 50  # and for a certificate
 LONG = 20.0  # tau's first value, in units of that which weighs a smooth term and the step towards it the same
 
@@ -131,7 +132,7 @@ class PDHG(Solver):
             for t, u, local in zip(self.blocks, s.w, self.inner, strict=True)
             if not local
         ]
-        x, duals = self._inner_steps(self._ahead(s.z, s.tau, back), s.tau, s.w, INNER * (1 + s.k // LATER))
+        x, duals = self._inner_steps(self._ahead(s.z, s.tau, back), s.tau, s.w, min(INNER * (1 + s.k // LATER), MOST))
         forward = torch.lerp(s.z, x, 2.0)
         return x, tuple(
             u if local else t.ascend(u, forward, sigma)

@@ -342,7 +342,7 @@ def test_a_network_that_will_not_do_is_refused_before_any_work(scan, trained, pl
         assert main([*line, path, "--recipe", "svtv"]) == 2
         assert told in capsys.readouterr().err
     assert main([*line, str(trained / "model.safetensors"), "--recipe", "tv"]) == 2
-    assert "prior.weights is for the recipe svtv" in capsys.readouterr().err
+    assert "prior.weights is for the recipes svtv and lpn" in capsys.readouterr().err
     assert not (place / "refused").exists()
 
 
