@@ -238,7 +238,7 @@ def everything(name: str, folders: dict[str, Path], networks: list[str], results
         sigma = about["settings"]["noise"]["sigma"]
         prior = LPN(model, sigma) if about["task"] == "lpn" else Denoiser(model)
         run, scale = by_prior(prior), (sigma / p.std) ** 2
-        results.run(name, Path(network).stem, run, q, lambda run=run, scale=scale: climb(run, p, scale))
+        results.run(name, network, run, q, lambda run=run, scale=scale: climb(run, p, scale))
 
 
 def table(results: Results) -> None:
