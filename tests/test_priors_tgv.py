@@ -148,3 +148,19 @@ def test_bad_arguments_are_said():
     for index in (3, -4, slice(3, None)):
         with pytest.raises(ValueError, match="an index or a slice of the 3 components"):
             Component((3, 4, 5), index)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (1, 6), (40, 3)])
+def test_the_kernels_are_the_operators_that_they_stand_for(shape):
+    """Of each term the operator, its transpose and the dual step, against the sum of operators and the projection."""
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    for term in (0.7 * TGV(shape)).terms:
+        x = torch.randn(2, *term.K.domain.shape, generator=generator, dtype=torch.float64)
+        u = torch.randn(2, *term.K.codomain.shape, generator=generator, dtype=torch.float64)
+        forward = term.K.parts(x)
+        torch.testing.assert_close(term.K(x), forward)
+        torch.testing.assert_close(term.K.adjoint(u), term.K.parts.adjoint(u))
+        torch.testing.assert_close(
+            term.ascend(u, x, steps), term.f.conj_prox(u + steps[:, None, None, None] * forward, steps)
+        )
